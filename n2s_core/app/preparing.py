@@ -1,0 +1,174 @@
+"""`init`: a store gets its key, a dataset its configuration and catalogue."""
+
+import os
+import secrets as random
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+from n2s_core import config as configuration
+from n2s_core.app import secrets
+from n2s_core.app.opening import opened
+from n2s_core.app.rebuilding import rebuild_into, survey
+from n2s_core.app.workspace import Workspace, absolute_url
+from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.clock import now_ns
+from n2s_core.config import KeyTable
+from n2s_core.errors import UsageError
+from n2s_core.flows.rebuild import Line
+from n2s_core.keys import new_master_key, store_id, wrap
+from n2s_core.layout import Shelf, object_name
+from n2s_core.model import Report
+from n2s_core.plugins import Host
+from n2s_core.ports import Store
+from n2s_core.stores import create_store, start
+from n2s_core.stores.spec import StoreSpec
+
+
+@dataclass(frozen=True, slots=True)
+class InitOrder:
+    """What the user wants to prepare; None means the default."""
+
+    root: Path
+    store_url: str
+    dataset: str | None = None
+    using: str = "find"
+    options: Mapping[str, str] | None = None
+    exclude: tuple[str, ...] = ()
+    catalogue: str | None = None
+    share: bool = False
+    pack_size: int | None = None
+    config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `init` made. `joined`: the store existed; `adopted`: so did the dataset."""
+
+    config: Path
+    dataset: str
+    dataset_id: bytes
+    store_id: bytes
+    store_url: str
+    joined: bool
+    adopted: bool
+
+
+def init(order: InitOrder, report: Report) -> Prepared:
+    """Prepare a dataset. Raises N2sError; a dataset that is prepared already is refused."""
+    root = Path(os.path.abspath(order.root))
+    if not root.is_dir():
+        message = f"The root {root} is not a directory."
+        raise UsageError(message)
+    path = (order.config or root / configuration.FOLDER / configuration.NAME).absolute()
+    if path.exists():
+        message = f"{root} is prepared already; its configuration is {path}."
+        raise UsageError(message)
+    Host().discoverer(order.using)
+    url = absolute_url(order.store_url, Path.cwd())
+    secret = secrets.passphrase(KeyTable(), confirm=True)
+    with start(StoreSpec(url)) as spec:
+        create_store(spec)
+        store = opened(spec)
+        try:
+            return _prepare(order, root, path, url, store, secret, report)
+        finally:
+            store.close()
+
+
+def _prepare(
+    order: InitOrder, root: Path, path: Path, url: str, store: Store, secret: str, report: Report
+) -> Prepared:
+    whole, damaged = secrets.key_objects(store)
+    joined = bool(whole or damaged)
+    if joined:
+        master = secrets.unlock(whole, damaged, secret, where=f"the store {url}")
+    else:
+        _refuse_strange(store, url)
+        master = new_master_key()
+        data = wrap(master, secret, created_ns=now_ns(), label=socket.gethostname())
+        digest = blake3(data).digest()
+        store.put(object_name(Shelf.KEYS, digest), [data], len(data))
+        whole = [(digest, data)]
+    lines = survey(store, master, report) if joined else []
+    name, known = _choose_name(order, root, lines)
+    dataset_id = known.dataset_id if known is not None else random.token_bytes(16)
+    _write_config(order, root, path, url, name, dataset_id)
+    workspace = Workspace(configuration.read(path))
+    catalogue_path = workspace.config.catalogue_path
+    if catalogue_path.exists():
+        catalogue_path.unlink()
+    with Catalogue.create(catalogue_path, store_id=store_id(master), store_url=url) as catalogue:
+        for digest, data in whole:
+            catalogue.remember_key(digest, data)
+        catalogue.add_dataset(dataset_id, name)
+        if known is not None:
+            rebuild_into(catalogue, store, master, [known], report)
+    return Prepared(path, name, dataset_id, store_id(master), url, joined, known is not None)
+
+
+def _refuse_strange(store: Store, url: str) -> None:
+    """A store that lost its keys must not get new ones: nothing in it could be read any more."""
+    for _ in store.list(Shelf.CHANGESETS.value):
+        message = (
+            f"{url} holds changesets but no key object. Bring back its keys/ folder, or use"
+            " another store; a new key could not open what is there."
+        )
+        raise UsageError(message)
+
+
+def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, Line | None]:
+    """Name of the dataset, and the line of changesets in the store that it continues.
+
+    A name that was given continues the line of that name. The default name continues one only
+    when it is of this same root on this same host; otherwise the name gets a number.
+    """
+    if order.dataset is not None:
+        same = [line for line in lines if line.name == order.dataset]
+        if len(same) > 1:
+            message = (
+                f"The store holds {len(same)} datasets called {order.dataset!r}; choose another name."
+            )
+            raise UsageError(message)
+        return order.dataset, same[0] if same else None
+    host, here = socket.gethostname(), os.fsencode(root)
+    for line in lines:
+        if line.tip.host == host and line.tip.root == here:
+            return line.name, line
+    base = os.fsencode(root.name).decode("utf-8", "replace") or "root"
+    taken = {line.name for line in lines}
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}-{number}", number + 1
+    return name, None
+
+
+def _write_config(
+    order: InitOrder, root: Path, path: Path, url: str, name: str, dataset_id: bytes
+) -> None:
+    dataset: dict[str, object] = {"id": dataset_id.hex(), "name": name, "using": order.using}
+    if path != root / configuration.FOLDER / configuration.NAME:
+        dataset["root"] = os.fspath(root)
+    if order.exclude:
+        dataset["exclude"] = list(order.exclude)
+    if order.options:
+        dataset["options"] = dict(order.options)
+    store: dict[str, object] = {"url": url}
+    if order.share:
+        store["share"] = True
+    if order.pack_size is not None:
+        store["pack_size"] = order.pack_size
+    tables: dict[str, dict[str, object]] = {"dataset": dataset, "store": store}
+    if order.catalogue:
+        tables["catalogue"] = {"url": order.catalogue}
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(configuration.to_toml(tables))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

@@ -1,0 +1,160 @@
+"""Building and running of a push."""
+
+import contextlib
+import os
+import queue
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from n2s_core.app.pool import WorkerPool
+from n2s_core.app.sealing_call import SealingCall
+from n2s_core.app.workspace import Workspace
+from n2s_core.catalogue.session import PushSession
+from n2s_core.clock import now_ns
+from n2s_core.config import Config
+from n2s_core.errors import LeaseHeld, UsageError
+from n2s_core.excludes import Excludes
+from n2s_core.flows.dispatch import Workers
+from n2s_core.flows.push import Outcome, Push, Wish
+from n2s_core.jobs import SealSetting
+from n2s_core.model import Change, Discovery, Mark, Report, Source
+from n2s_core.plugins import Host
+from n2s_core.ports import Executor
+from n2s_core.relpath import RelPath, parse
+from n2s_core.walking import walk
+
+MOST_WORKERS = 8
+PATHS = "paths"
+EXCLUDE = "exclude"
+
+
+@dataclass(frozen=True, slots=True)
+class PushOrder:
+    """What the caller asks for; `paths` are as the user wrote them, `options` those of `-o`."""
+
+    changeset_name: str = ""
+    using: str | None = None
+    options: Mapping[str, str] | None = None
+    exclude: tuple[str, ...] = ()
+    paths: Iterable[bytes] | None = None
+    full: bool = False
+    dry_run: bool = False
+
+
+def worker_count(config: Config) -> int:
+    """As configured, else one per processor that this process may use."""
+    return config.workers.count or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, str, float]:
+    """Run it; outcome, the plugin that was used, seconds. Raises N2sError."""
+    started_ns = now_ns()
+    if not os.path.isdir(space.root):
+        message = f"The root {os.fsdecode(space.root)} is not there; is it mounted?"
+        raise UsageError(message)
+    space.begin_unlock()
+    using = order.using or space.config.dataset.using
+    paths = None if order.paths is None else [parse(path, root=space.root) for path in order.paths]
+    lease = None if order.dry_run else space.catalogue.leases.acquire(space.dataset.dataset_no)
+    with ExitStack() as stack:
+        if lease is not None:
+            stack.callback(_release, space, lease)
+        excludes = space.excludes(order.exclude)
+        session = PushSession(space.catalogue, space.dataset, lease)
+        wish = Wish(
+            changeset_name=order.changeset_name,
+            using=using if paths is None else PATHS,
+            paths=paths,
+            full=order.full,
+            dry_run=order.dry_run,
+        )
+        crew = _Crew(space, stack)
+        flow = Push(
+            catalogue=session,
+            store=lambda: space.store,
+            setting=crew.setting,
+            workers=crew.workers,
+            discover=lambda since: _discovery(space, order, using, excludes, flow, since, paths),
+            excludes=excludes,
+            report=report,
+            wish=wish,
+        )
+        outcome = flow.run()
+        space.master_key()
+    return outcome, wish.using, (now_ns() - started_ns) / 1e9
+
+
+def _release(space: Workspace, lease: object) -> None:
+    with contextlib.suppress(LeaseHeld):
+        space.catalogue.leases.release(lease)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _discovery(
+    space: Workspace,
+    order: PushOrder,
+    using: str,
+    excludes: Excludes,
+    flow: Push,
+    since: Mark | None,
+    paths: list[RelPath] | None,
+) -> Iterator[Discovery]:
+    """What the plugin says; nobody is asked when the user names the paths."""
+    if paths is not None:
+        nothing: Iterator[Change] = iter(())
+        yield Discovery(space.root, None, False, nothing)
+        return
+    configured = space.config.dataset.options if using == space.config.dataset.using else {}
+    source = Source(
+        root=space.root,
+        dataset=space.config.dataset.name,
+        walk=lambda root: walk(root, excludes, flow.note_failure),
+        report=flow.note_failure,
+        options={**configured, **(order.options or {})},
+    )
+    discoverer = Host().discoverer(using)
+    discoverer.check(source)
+    with discoverer.discover(source, since) as discovery:
+        yield discovery
+
+
+class _Crew:
+    """Settings and workers of one push, made when first needed."""
+
+    def __init__(self, space: Workspace, stack: ExitStack) -> None:
+        self._space = space
+        self._stack = stack
+        self._told: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._pool: WorkerPool | None = None
+
+    def setting(self, number: int, root: bytes) -> SealSetting:
+        """What is the same for all batches; waits for the key."""
+        config = self._space.config
+        return SealSetting(
+            root=root,
+            dataset_id=bytes.fromhex(config.dataset.id),
+            dataset=config.dataset.name,
+            number=number,
+            keyring=self._space.keyring(),
+            pack_size=config.store.pack_size,
+            share=config.store.share,
+        )
+
+    def workers(self, setting: SealSetting) -> Workers:
+        """Those who seal."""
+        space = self._space
+        call = SealingCall(setting, space.spec, space.config.catalogue_path)
+        return Workers(
+            seal=call,
+            executor=self._executor,
+            remote_seal=call,
+            width=worker_count(space.config),
+            told=self._told,  # type: ignore[arg-type]
+        )
+
+    def _executor(self) -> Executor:
+        if self._pool is None:
+            self._pool = WorkerPool(worker_count(self._space.config), self._told)
+            self._stack.callback(self._pool.shutdown, cancel_futures=True)
+        return self._pool

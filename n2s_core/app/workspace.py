@@ -1,0 +1,196 @@
+"""Everything that belongs to one configured dataset, opened when it is needed."""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from n2s_core import config as configuration
+from n2s_core.app import secrets
+from n2s_core.app.opening import opened
+from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.config import Config
+from n2s_core.errors import KeyProblem
+from n2s_core.excludes import Excludes
+from n2s_core.facts import Dataset
+from n2s_core.keys import read_key_file, store_id
+from n2s_core.packs import Keyring
+from n2s_core.ports import Store
+from n2s_core.stores import start
+from n2s_core.stores.spec import StoreSpec
+
+
+@dataclass(slots=True)
+class _Unlocking:
+    """The master key, derived in another thread while something else goes on."""
+
+    thread: threading.Thread
+    key: bytes | None = None
+    error: BaseException | None = None
+
+
+OWN_FOLDER = os.fsencode(configuration.FOLDER)
+
+
+class Workspace:
+    """A dataset with its catalogue, store and key. A context manager that closes them."""
+
+    def __init__(self, config: Config) -> None:
+        """Nothing is opened yet."""
+        self.config = config
+        self._stack = ExitStack()
+        self._catalogue: Catalogue | None = None
+        self._spec: StoreSpec | None = None
+        self._store: Store | None = None
+        self._unlocking: _Unlocking | None = None
+
+    @classmethod
+    def find(cls, wanted: Path | None = None, *, start_at: Path | None = None) -> "Workspace":
+        """By the rules of docs/configuration.md. Raises ConfigError."""
+        path = configuration.find(start_at or Path.cwd(), os.environ, wanted)
+        return cls(configuration.read(path))
+
+    def __enter__(self) -> "Workspace":
+        """Itself."""
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """Close what was opened."""
+        if self._unlocking is not None:
+            self._unlocking.thread.join()
+        self._stack.close()
+
+    # -- the parts -----------------------------------------------------------------------------
+
+    @property
+    def root(self) -> bytes:
+        """Absolute path of the tree."""
+        return os.fsencode(self.config.root)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Raises CatalogueError."""
+        if self._catalogue is None:
+            self._catalogue = self._stack.enter_context(Catalogue(self.config.catalogue_path))
+        return self._catalogue
+
+    @property
+    def dataset(self) -> Dataset:
+        """As the catalogue has it now."""
+        return self.catalogue.dataset(bytes.fromhex(self.config.dataset.id))
+
+    @property
+    def spec(self) -> StoreSpec:
+        """How to reach the store from any process of this run."""
+        if self._spec is None:
+            self._spec = self._stack.enter_context(start(StoreSpec(self.store_url)))
+        return self._spec
+
+    @property
+    def store_url(self) -> str:
+        """The URL with relative folders made absolute, from where the configuration lies."""
+        return absolute_url(self.config.store.url, self.config.path.parent)
+
+    @property
+    def store(self) -> Store:
+        """Raises StoreError, UsageError."""
+        if self._store is None:
+            self._store = opened(self.spec)
+            self._stack.callback(self._store.close)
+        return self._store
+
+    def excludes(self, extra: tuple[str, ...] = ()) -> Excludes:
+        """The rules of the configuration, and what belongs to n2s itself."""
+        table = self.config.dataset
+        return Excludes(
+            patterns=table.exclude + extra,
+            markers=tuple(os.fsencode(name) for name in table.exclude_if_present),
+            caches=table.exclude_caches,
+            one_filesystem=table.one_file_system,
+            hidden=self._own_paths(),
+            own_folder=OWN_FOLDER,
+            own_shown=frozenset({OWN_FOLDER + b"/" + os.fsencode(configuration.NAME)}),
+        )
+
+    def _own_paths(self) -> frozenset[bytes]:
+        """Catalogue and store, where they lie below the root."""
+        found = set()
+        base = self.root.rstrip(b"/") + b"/"
+        path = os.fsencode(self.config.catalogue_path)
+        for own in (path, path + b"-wal", path + b"-shm", path + b"-journal"):
+            if own.startswith(base):
+                found.add(own[len(base) :])
+        if self.store_url.startswith("file:"):
+            folder = os.fsencode(os.path.normpath(self.store_url.removeprefix("file:")))
+            if folder.startswith(base):
+                found.add(folder[len(base) :])
+        return frozenset(found)
+
+    # -- the key -------------------------------------------------------------------------------
+
+    def begin_unlock(self) -> None:
+        """Start to derive the key beside what follows. Raises KeyProblem for a missing passphrase."""
+        if self._unlocking is not None:
+            return
+        derive = self._way_to_key()
+        state = _Unlocking(threading.Thread())
+
+        def run() -> None:
+            try:
+                state.key = derive()
+            except BaseException as error:  # noqa: BLE001 - raised again in master_key
+                state.error = error
+
+        state.thread = threading.Thread(target=run, name="unlock", daemon=True)
+        self._unlocking = state
+        state.thread.start()
+
+    def _way_to_key(self) -> Callable[[], bytes]:
+        expected = self.catalogue.store_id
+        where = f"the store {self.store_url}"
+        if self.config.key.key_file:
+            key = read_key_file(Path(self.config.key.key_file).expanduser())
+            return lambda: _judge(key, expected, where)
+        whole, damaged = self.catalogue.key_objects(), list[str]()
+        if not whole:
+            whole, damaged = secrets.key_objects(self.store)
+        secret = secrets.passphrase(self.config.key)
+        return lambda: _judge(
+            secrets.unlock(whole, damaged, secret, where=where), expected, where
+        )
+
+    def master_key(self) -> bytes:
+        """Raises KeyProblem."""
+        self.begin_unlock()
+        assert self._unlocking is not None
+        self._unlocking.thread.join()
+        if self._unlocking.error is not None:
+            raise self._unlocking.error
+        assert self._unlocking.key is not None
+        return self._unlocking.key
+
+    def keyring(self) -> Keyring:
+        """What writers need."""
+        return Keyring(self.master_key(), level=self.config.store.compression)
+
+
+def _judge(key: bytes, expected: bytes, where: str) -> bytes:
+    if store_id(key) != expected:
+        message = f"This is the key of another store than {where}."
+        raise KeyProblem(message)
+    return key
+
+
+def absolute_url(url: str, base: Path) -> str:
+    """A store URL that means the same from every directory; `base` is where a relative one counts from."""
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme != "file":
+        return url
+    path = rest if colon else url
+    if path.startswith("///"):
+        path = path[2:]
+    if path.startswith("~"):
+        path = os.path.expanduser(path)
+    return "file:" + os.path.normpath(base / path)

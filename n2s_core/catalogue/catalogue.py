@@ -1,0 +1,130 @@
+"""A catalogue as a whole: its datasets, its store, its keys."""
+
+from pathlib import Path
+
+from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.leases import Leases
+from n2s_core.catalogue.pushes import Pushes
+from n2s_core.catalogue.queries import Queries
+from n2s_core.clock import now_ns
+from n2s_core.errors import CatalogueError
+from n2s_core.facts import Dataset
+
+SCHEMA_VERSION = 1
+_DATASET = (
+    "SELECT dataset_no, dataset_id, name, head_no, live_files, live_bytes, mark, mark_owner,"
+    " entries_since_checkpoint, changesets_since_checkpoint, last_verify_ns FROM datasets"
+)
+
+
+class Catalogue:
+    """The catalogue in one SQLite file. A context manager."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open it. Raises CatalogueError when it is not there, damaged, or of another version."""
+        self.path = path
+        self.db = Database(path, read_only=read_only)
+        version = self._property("schema_version")
+        if version != str(SCHEMA_VERSION).encode():
+            self.db.close()
+            message = (
+                f"The catalogue {path} has schema {version!r}, this n2s uses {SCHEMA_VERSION}."
+                " Install the n2s that wrote it, or move it away and run 'n2s rebuild'."
+            )
+            raise CatalogueError(message)
+        self.leases = Leases(self.db)
+        self.pushes = Pushes(self.db)
+        self.queries = Queries(self.db)
+
+    @classmethod
+    def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":
+        """Make a new, empty one (mode 0600). Raises CatalogueError when there is one."""
+        from n2s_core.catalogue import schema  # noqa: PLC0415 - SQLAlchemy takes 130 ms to import
+
+        with Database(path, create=True) as db:
+            db.run_script(schema.sqlite_statements())
+            with db.transaction(durable=True):
+                db.execute_many(
+                    "INSERT INTO properties (name, value) VALUES (?, ?)",
+                    [
+                        ("schema_version", str(SCHEMA_VERSION).encode()),
+                        ("store_id", store_id),
+                        ("store_url", store_url.encode()),
+                    ],
+                )
+        return cls(path)
+
+    def __enter__(self) -> "Catalogue":
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.db.close()
+
+    def _property(self, name: str) -> bytes | None:
+        row = self.db.one("SELECT value FROM properties WHERE name = ?", (name,))
+        return None if row is None else bytes(row[0])
+
+    @property
+    def store_id(self) -> bytes:
+        """Which store this is the catalogue of."""
+        return self._property("store_id") or b""
+
+    # -- keys ------------------------------------------------------------------------------
+
+    def key_objects(self) -> list[tuple[bytes, bytes]]:
+        """Digest and bytes of the key objects that the store should have."""
+        return [
+            (bytes(digest), bytes(data))
+            for digest, data in self.db.all("SELECT digest, bytes FROM key_objects ORDER BY digest")
+        ]
+
+    def remember_key(self, digest: bytes, data: bytes) -> None:
+        """Keep a copy of a key object."""
+        with self.db.transaction(durable=True):
+            self.db.execute(
+                "INSERT INTO key_objects (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (digest, data),
+            )
+
+    # -- datasets --------------------------------------------------------------------------
+
+    def add_dataset(self, dataset_id: bytes, name: str) -> Dataset:
+        """A dataset without any changeset."""
+        with self.db.transaction(durable=True):
+            self.db.execute(
+                "INSERT INTO datasets (dataset_id, name, head_no, live_files, live_bytes,"
+                " entries_since_checkpoint, changesets_since_checkpoint)"
+                " VALUES (?, ?, 0, 0, 0, 0, 0)",
+                (dataset_id, name),
+            )
+        found = self.db.one(_DATASET + " WHERE dataset_id = ?", (dataset_id,))
+        assert found is not None
+        return Dataset(*found)
+
+    def datasets(self) -> list[Dataset]:
+        """All of them, by name."""
+        return [Dataset(*row) for row in self.db.all(_DATASET + " ORDER BY name, dataset_no")]
+
+    def dataset(self, dataset_id: bytes) -> Dataset:
+        """One of them. Raises CatalogueError when it is not there."""
+        found = self.db.one(_DATASET + " WHERE dataset_id = ?", (dataset_id,))
+        if found is None:
+            message = (
+                f"The catalogue {self.path} does not know dataset {dataset_id.hex()[:12]};"
+                " 'n2s rebuild' reads the store again."
+            )
+            raise CatalogueError(message)
+        return Dataset(*found)
+
+    def note_verify(self, dataset_no: int) -> None:
+        """Remember that a verify of the dataset ended now."""
+        with self.db.transaction():
+            self.db.execute(
+                "UPDATE datasets SET last_verify_ns = ? WHERE dataset_no = ?", (now_ns(), dataset_no)
+            )

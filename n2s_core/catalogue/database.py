@@ -1,0 +1,141 @@
+"""SQLite under the catalogue: the only module that knows which database it is."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from n2s_core.errors import CatalogueError
+
+BUSY_S = 30
+CACHE_KIB = 32 << 10
+Row = tuple[Any, ...]
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+class Database:
+    """One connection. Statements use `?`; every write happens inside `transaction`.
+
+    Not for several threads at once. A context manager that closes the connection.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
+        """Open (or create, 0600) the file. Raises CatalogueError."""
+        self.path = path
+        if create:
+            self._make(path)
+        elif not path.exists():
+            message = (
+                f"There is no catalogue at {path}. 'n2s rebuild' makes it anew from the store."
+            )
+            raise CatalogueError(message)
+        with self._named():
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            if read_only:
+                self._db.execute("PRAGMA query_only = 1")
+            else:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+
+    @staticmethod
+    def _make(path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            message = f"There is a catalogue at {path} already."
+            raise CatalogueError(message) from None
+        except OSError as error:
+            message = f"The catalogue {path} cannot be created: {error.strerror}."
+            raise CatalogueError(message) from error
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _FULL:
+                advice = "Is its disk full? What was confirmed is kept; push again when there is room."
+            elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                advice = "It is damaged; move it away and run 'n2s rebuild'."
+            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                advice = "Another program holds it; try again."
+            elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                advice = "It cannot be opened for writing; check its permissions and its folder."
+            else:
+                advice = "If it is damaged, move it away and run 'n2s rebuild'."
+            message = f"The catalogue {self.path} cannot be used: {error}. {advice}"
+            raise CatalogueError(message) from error
+
+    def __enter__(self) -> "Database":
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """All or nothing. A `durable` one is on the disk when it returns.
+
+        Raises CatalogueError; what was written inside is undone by any exception.
+        """
+        with self._named():
+            if durable:
+                self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("BEGIN IMMEDIATE")
+        try:
+            with self._named():
+                yield
+                self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            raise
+        finally:
+            if durable:
+                self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement; how many rows it changed."""
+        with self._named():
+            return self._db.execute(statement, values).rowcount
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each of the rows."""
+        with self._named():
+            self._db.executemany(statement, rows)
+
+    def one(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
+        """The first row of an answer."""
+        with self._named():
+            row: Row | None = self._db.execute(statement, values).fetchone()
+            return row
+
+    def all(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of an answer that is known to be small."""
+        with self._named():
+            return self._db.execute(statement, values).fetchall()
+
+    def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """The rows of an answer one by one; the snapshot that they are of lives as long."""
+        with self._named():
+            yield from self._db.execute(statement, values)
+
+    def run_script(self, statements: Iterable[str]) -> None:
+        """DDL, in one transaction."""
+        with self.transaction(durable=True):
+            for statement in statements:
+                self._db.execute(statement)

@@ -1,0 +1,418 @@
+"""What a push reads and writes: pending changesets, rows, objects."""
+
+from collections.abc import Iterator
+import msgpack
+
+from n2s_core.catalogue.database import Database
+from n2s_core.clock import now_ns
+from n2s_core.errors import CatalogueError
+from n2s_core.facts import Changeset, Dataset, LiveStat
+from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
+from n2s_core.model import LIVE, Failure, FileRow, ObjectRow
+from n2s_core.pending import PendingEntries
+from n2s_core.relpath import RelPath, below
+
+PAGE = 5000
+CHANGESET_COLUMNS = ", ".join(Changeset._fields)
+FILE_COLUMNS = ", ".join(FileRow._fields)
+INSERT_FILE = (
+    f"INSERT INTO files (dataset_no, {FILE_COLUMNS}) VALUES (?{', ?' * len(FileRow._fields)})"  # noqa: S608 - only constants
+    " ON CONFLICT (dataset_no, path, valid_from) DO UPDATE SET "
+    + ", ".join(
+        f"{name} = excluded.{name}"
+        for name in FileRow._fields
+        if name not in ("path", "valid_from")
+    )
+)
+_STATS = ", ".join(LiveStat._fields)
+
+
+def bind_rows(dataset_no: int, rows: list[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
+    """Rows of FileRow with the dataset in front."""
+    head = (dataset_no,)
+    for row in rows:
+        yield head + row
+
+
+class Pushes:
+    """The tables that a push changes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # -- changesets ------------------------------------------------------------------------
+
+    def pending(self, dataset_no: int) -> Changeset | None:
+        """The changeset of a push that is not finished."""
+        row = self._db.one(
+            f"SELECT {CHANGESET_COLUMNS} FROM changesets"  # noqa: S608
+            " WHERE dataset_no = ? AND status <> 'stored'",
+            (dataset_no,),
+        )
+        return None if row is None else Changeset(*row)
+
+    def head(self, dataset: Dataset) -> Changeset | None:
+        """The changeset that is the state of the dataset."""
+        row = self._db.one(
+            f"SELECT {CHANGESET_COLUMNS} FROM changesets WHERE changeset_no = ?",  # noqa: S608
+            (dataset.head_no,),
+        )
+        return None if row is None else Changeset(*row)
+
+    def begin(self, dataset: Dataset, *, name: str, using: str) -> Changeset:
+        """Open a changeset."""
+        parent = self.head(dataset)
+        self._db.execute(
+            "INSERT INTO changesets (changeset_no, dataset_no, number, parent_id, changeset_name,"
+            " status, created_ns, plugin, complete, written, touched, removed, unchanged, failed,"
+            " bytes_read, bytes_stored, objects_stored, files_delta, bytes_delta)"
+            " SELECT coalesce(max(changeset_no), 0) + 1, ?, ?, ?, ?, 'pending', ?, ?, 0,"
+            " 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM changesets",
+            (
+                dataset.dataset_no,
+                1 if parent is None else parent.number + 1,
+                None if parent is None else parent.changeset_id,
+                name,
+                now_ns(),
+                using,
+            ),
+        )
+        opened = self.pending(dataset.dataset_no)
+        assert opened is not None
+        return opened
+
+    def rename(self, changeset_no: int, *, name: str, using: str) -> None:
+        """A resumed changeset takes the name and plugin of the push that finishes it."""
+        self._db.execute(
+            "UPDATE changesets SET changeset_name = ?, plugin = ? WHERE changeset_no = ?",
+            (name, using, changeset_no),
+        )
+
+    def next_object_no(self) -> int:
+        """A number above those of all objects."""
+        row = self._db.one("SELECT coalesce(max(object_no), 0) + 1 FROM objects")
+        assert row is not None
+        return int(row[0])
+
+    def drop(self, changeset_no: int) -> None:
+        """Forget a pending changeset in which nothing happened."""
+        self._db.execute("DELETE FROM changesets WHERE changeset_no = ?", (changeset_no,))
+
+    # -- what a batch brings ---------------------------------------------------------------
+
+    def record(self, dataset_no: int, changeset_no: int, result: BatchResult) -> None:
+        """Everything in one result; called inside a transaction."""
+        db = self._db
+        if result.replaced:
+            db.execute_many(
+                "UPDATE files SET valid_to = ? WHERE dataset_no = ? AND path = ?"
+                " AND valid_to = ? AND valid_from < ?",
+                [
+                    (changeset_no, dataset_no, path, LIVE, changeset_no)
+                    for path in result.replaced
+                ],
+            )
+        db.execute_many(INSERT_FILE, bind_rows(dataset_no, result.rows))
+        self._segments(result)
+        self.add_objects(changeset_no, result.objects)
+        if result.contents:
+            db.execute_many(
+                "INSERT INTO contents (content_hash, kind, object_no, record_offset,"
+                " record_length) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                result.contents,
+            )
+        if result.refreshed:
+            db.execute_many(
+                "UPDATE files SET ctime_ns = ?, inode = ?, nlink = ?"
+                f" WHERE dataset_no = {int(dataset_no)} AND path = ? AND valid_to = {LIVE}",  # noqa: S608
+                result.refreshed,
+            )
+        self._remove(dataset_no, changeset_no, result.removed)
+        self._entries(changeset_no, result)
+        stored = sum(one.size for one in result.objects)
+        db.execute(
+            "UPDATE changesets SET written = written + ?, touched = touched + ?,"
+            " removed = removed + ?, bytes_read = bytes_read + ?, bytes_stored = bytes_stored + ?,"
+            " objects_stored = objects_stored + ?, files_delta = files_delta + ?,"
+            " bytes_delta = bytes_delta + ? WHERE changeset_no = ?",
+            (
+                result.written,
+                result.touched,
+                len(result.removed),
+                result.bytes_read,
+                stored,
+                len(result.objects),
+                result.files_delta,
+                result.bytes_delta,
+                changeset_no,
+            ),
+        )
+
+    def _segments(self, result: BatchResult) -> None:
+        if result.segments:
+            self._db.execute_many(
+                "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
+                " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (blob_id, file_offset) DO UPDATE SET length = excluded.length,"
+                " segment_hash = excluded.segment_hash, object_no = excluded.object_no,"
+                " record_offset = excluded.record_offset, record_length = excluded.record_length",
+                result.segments,
+            )
+
+    def add_objects(self, changeset_no: int, objects: list[ObjectRow]) -> None:
+        """Objects that the store has confirmed; called inside a transaction."""
+        now = now_ns()
+        self._db.execute_many(
+            "INSERT INTO objects (object_no, shelf, digest, size, changeset_no, confirmed_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (object_no) DO NOTHING",
+            [(one.object_no, one.shelf, one.digest, one.size, changeset_no, now) for one in objects],
+        )
+
+    def _remove(self, dataset_no: int, changeset_no: int, paths: list[RelPath]) -> None:
+        if not paths:
+            return
+        self._db.execute_many(
+            "DELETE FROM files WHERE dataset_no = ? AND path = ? AND valid_from = ?",
+            [(dataset_no, path, changeset_no) for path in paths],
+        )
+        self._db.execute_many(
+            "UPDATE files SET valid_to = ? WHERE dataset_no = ? AND path = ? AND valid_to = ?",
+            [(changeset_no, dataset_no, path, LIVE) for path in paths],
+        )
+
+    def _entries(self, changeset_no: int, result: BatchResult) -> None:
+        if result.entries is not None:
+            number, digest, count = result.entries
+            row: tuple[object, ...] = (changeset_no, number, digest, count, None, None)
+        elif result.inline is not None:
+            meta, payload, count = result.inline
+            row = (changeset_no, self.next_object_no(), None, count, meta, payload)
+        else:
+            return
+        self._db.execute(
+            "INSERT INTO pending_entries (changeset_no, object_no, digest, entries, meta, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            row,
+        )
+
+    def record_segments(self, dataset_no: int, changeset_no: int, told: StoredSegments) -> None:
+        """Progress inside a large file; called inside a transaction."""
+        self.add_objects(changeset_no, [told.stored])
+        self._db.execute_many(
+            "INSERT INTO loose_segments (dataset_no, path, segment_hash, object_no, record_offset,"
+            " record_length) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [
+                (dataset_no, told.path, digest, told.stored.object_no, offset, length)
+                for digest, offset, length in told.segments
+            ],
+        )
+
+    def note_failures(self, dataset_no: int, failures: list[Failure]) -> None:
+        """Remember paths that could not be stored; they are tried first next time."""
+        now = now_ns()
+        self._db.execute_many(
+            "INSERT INTO failures (dataset_no, path, error, first_ns, last_ns)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (dataset_no, path) DO UPDATE SET"
+            " error = excluded.error, last_ns = excluded.last_ns",
+            [(dataset_no, one.path, one.error, now, now) for one in failures],
+        )
+
+    def forget_failures(self, dataset_no: int, before_ns: int) -> None:
+        """Drop those that did not fail again since `before_ns`."""
+        self._db.execute(
+            "DELETE FROM failures WHERE dataset_no = ? AND last_ns < ?", (dataset_no, before_ns)
+        )
+
+    def forget_failures_of(self, dataset_no: int, paths: list[RelPath]) -> None:
+        """Drop those of paths that were looked at again and were well."""
+        self._db.execute_many(
+            "DELETE FROM failures WHERE dataset_no = ? AND path = ?",
+            [(dataset_no, path) for path in paths],
+        )
+
+    def failed_paths(self, dataset_no: int) -> list[RelPath]:
+        """Paths that failed and have not been well since."""
+        rows = self._db.all(
+            "SELECT path FROM failures WHERE dataset_no = ? ORDER BY path", (dataset_no,)
+        )
+        return [bytes(row[0]) for row in rows]
+
+    # -- the end of a push -----------------------------------------------------------------
+
+    def pending_entries(self, changeset_no: int) -> list[PendingEntries]:
+        """In the order in which they are to be applied."""
+        rows = self._db.all(
+            "SELECT object_no, digest, entries, meta, payload FROM pending_entries"
+            " WHERE changeset_no = ? ORDER BY object_no",
+            (changeset_no,),
+        )
+        return [PendingEntries(*row) for row in rows]
+
+    def seal(self, changeset_no: int, *, changeset_id: bytes, digest: bytes, data: bytes) -> None:
+        """Fix the head of a changeset before it goes to the store."""
+        self._db.execute(
+            "UPDATE changesets SET status = 'sealed', changeset_id = ?, head_digest = ?,"
+            " head_bytes = ? WHERE changeset_no = ?",
+            (changeset_id, digest, data, changeset_no),
+        )
+
+    def set_outcome(
+        self,
+        changeset_no: int,
+        *,
+        mark: bytes | None,
+        complete: bool,
+        fallback: str | None,
+        unchanged: int,
+        failed: int,
+    ) -> None:
+        """What the discovery came to."""
+        self._db.execute(
+            "UPDATE changesets SET mark = ?, complete = ?, fallback = ?, unchanged = ?,"
+            " failed = ? WHERE changeset_no = ?",
+            (mark, int(complete), fallback, unchanged, failed, changeset_no),
+        )
+
+    def finish(self, dataset: Dataset, changeset: Changeset, *, checkpoint: bool) -> None:
+        """Make a changeset whose head is in the store the state of its dataset."""
+        number = changeset.changeset_no
+        assert changeset.head_bytes is not None
+        assert changeset.head_digest is not None
+        head = ObjectRow(
+            self.next_object_no(), "changesets", changeset.head_digest, len(changeset.head_bytes)
+        )
+        self.add_objects(number, [head])
+        self._db.execute(
+            "UPDATE changesets SET status = 'stored', stored_ns = ?, head_bytes = NULL,"
+            " bytes_stored = bytes_stored + ?, objects_stored = objects_stored + 1"
+            " WHERE changeset_no = ?",
+            (now_ns(), head.size, number),
+        )
+        entries = changeset.written + changeset.touched + changeset.removed
+        self._db.execute("DELETE FROM pending_entries WHERE changeset_no = ?", (number,))
+        self._db.execute("DELETE FROM loose_segments WHERE dataset_no = ?", (dataset.dataset_no,))
+        self._db.execute(
+            "UPDATE datasets SET head_no = ?, mark = ?,"
+            " mark_owner = CASE WHEN ? = 'paths' THEN mark_owner ELSE ? END,"
+            " live_files = live_files + ?, live_bytes = live_bytes + ?,"
+            " entries_since_checkpoint = CASE WHEN ? THEN 0 ELSE entries_since_checkpoint + ? END,"
+            " changesets_since_checkpoint ="
+            " CASE WHEN ? THEN 0 ELSE changesets_since_checkpoint + 1 END"
+            " WHERE dataset_no = ?",
+            (
+                number,
+                changeset.mark,
+                changeset.plugin,
+                changeset.plugin,
+                changeset.files_delta,
+                changeset.bytes_delta,
+                checkpoint,
+                entries,
+                checkpoint,
+                dataset.dataset_no,
+            ),
+        )
+
+    # -- what the comparison asks ----------------------------------------------------------
+
+    def live(self, dataset_no: int, directory: RelPath | None) -> Iterator[LiveStat]:
+        """Live rows in byte order: all of them, or (with a directory) those strictly below it.
+
+        Read in pages, so that no snapshot of the database is held while a push writes.
+        """
+        first, last = (b"", None) if directory is None else below(directory)
+        statement = (
+            f"SELECT {_STATS} FROM files WHERE dataset_no = ? AND path >= ?"  # noqa: S608
+            f" AND valid_to = {LIVE}"
+            + (" AND path < ?" if last is not None else "")
+            + " ORDER BY path LIMIT ?"
+        )
+        while True:
+            ends = (last,) if last is not None else ()
+            page = self._db.all(statement, (dataset_no, first, *ends, PAGE))
+            yield from map(LiveStat._make, page)
+            if len(page) < PAGE:
+                return
+            first = page[-1][0] + b"\0"
+
+    def live_stat(self, dataset_no: int, path: RelPath) -> LiveStat | None:
+        """The live row of one path."""
+        row = self._db.one(
+            f"SELECT {_STATS} FROM files WHERE dataset_no = ? AND path = ? AND valid_to = ?",  # noqa: S608
+            (dataset_no, path, LIVE),
+        )
+        return None if row is None else LiveStat(*row)
+
+    def known(self, dataset_no: int, path: RelPath) -> Known | None:
+        """The live version of a path with the places of its content."""
+        row = self._db.one(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND path = ? AND valid_to = ?",  # noqa: S608
+            (dataset_no, path, LIVE),
+        )
+        if row is None:
+            return None
+        found = FileRow(*row)
+        return Known(found, self.places(found))
+
+    def linked(
+        self, dataset_no: int, *, inode: int, mount: bytes, ctime_ns: int, size: int
+    ) -> Known | None:
+        """A live path that is the same inode in the same state."""
+        row = self._db.one(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND inode = ? AND nlink > 1"  # noqa: S608
+            " AND valid_to = ? AND ctime_ns = ? AND size = ? AND mount = ? LIMIT 1",
+            (dataset_no, inode, LIVE, ctime_ns, size, mount),
+        )
+        if row is None:
+            return None
+        found = FileRow(*row)
+        return Known(found, self.places(found))
+
+    def places(self, row: FileRow) -> list[Located]:
+        """Where the content of a version lies; nothing for what has no content."""
+        if row.file_hash is None or not row.size:
+            return []
+        if row.content is None:
+            refs = [(row.object_no, row.record_offset, row.record_length)]
+        else:
+            refs = msgpack.unpackb(row.content)
+        return [self._located(*ref) for ref in refs]
+
+    def _located(self, object_no: int, offset: int, length: int) -> Located:
+        return Located(object_no, self.digest_of(object_no), offset, length)
+
+    def digest_of(self, object_no: int) -> bytes:
+        """The BLAKE3 of an object. Raises CatalogueError when there is no such object."""
+        row = self._db.one("SELECT digest FROM objects WHERE object_no = ?", (object_no,))
+        if row is None:
+            message = f"The catalogue refers to object {object_no}, which it does not have."
+            raise CatalogueError(message)
+        return bytes(row[0])
+
+    def segments_of(self, dataset_no: int, path: RelPath, blob: bytes | None) -> dict[bytes, Located]:
+        """Confirmed segments that a new version of the path may use, by their hash."""
+        found: dict[bytes, Located] = {}
+        if blob is not None:
+            rows = self._db.all(
+                "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"
+                " FROM segments s JOIN objects o ON o.object_no = s.object_no WHERE blob_id = ?",
+                (blob,),
+            )
+            found.update((bytes(row[0]), Located(*row[1:])) for row in rows)
+        rows = self._db.all(
+            "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"
+            " FROM loose_segments s JOIN objects o ON o.object_no = s.object_no"
+            " WHERE dataset_no = ? AND path = ?",
+            (dataset_no, path),
+        )
+        found.update((bytes(row[0]), Located(*row[1:])) for row in rows)
+        return found
+
+    def find_content(self, kind: int, digest: bytes) -> Located | None:
+        """A confirmed record with this payload, for stores that share contents."""
+        row = self._db.one(
+            "SELECT o.object_no, o.digest, record_offset, record_length FROM contents c"
+            " JOIN objects o ON o.object_no = c.object_no WHERE content_hash = ? AND kind = ?",
+            (digest, kind),
+        )
+        return None if row is None else Located(*row)

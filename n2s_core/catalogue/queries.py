@@ -1,0 +1,222 @@
+"""What users ask: trees, versions, places, sums. Read-only."""
+
+from collections.abc import Iterator
+
+from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.pushes import CHANGESET_COLUMNS, FILE_COLUMNS
+from n2s_core.errors import UsageError
+from n2s_core.facts import Changeset, Dataset, Totals
+from n2s_core.model import FileRow, ObjectRow, SegmentRow
+from n2s_core.relpath import RelPath, below
+
+_AT = "dataset_no = ? AND valid_from <= ? AND valid_to > ?"
+SHORTEST_PREFIX = 4
+
+
+class Queries:
+    """Questions about confirmed changesets. `changeset_no` says at which state of the tree."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # -- changesets ------------------------------------------------------------------------
+
+    def changesets(self, dataset_no: int) -> list[Changeset]:
+        """Those of the dataset that are stored, newest first."""
+        rows = self._db.all(
+            f"SELECT {CHANGESET_COLUMNS} FROM changesets"  # noqa: S608
+            " WHERE dataset_no = ? AND status = 'stored' ORDER BY number DESC",
+            (dataset_no,),
+        )
+        return [Changeset(*row) for row in rows]
+
+    def changeset(self, dataset: Dataset, wanted: str) -> Changeset:
+        """The one with this id, a unique prefix of it, or "latest".
+
+        Raises UsageError when there is none, or more than one.
+        """
+        stored = self.changesets(dataset.dataset_no)
+        if wanted == "latest":
+            if not stored:
+                message = f"Nothing has been pushed to dataset {dataset.name!r} yet."
+                raise UsageError(message)
+            return stored[0]
+        prefix = wanted.lower()
+        found = [one for one in stored if (one.changeset_id or b"").hex().startswith(prefix)]
+        if len(found) != 1 or len(prefix) < SHORTEST_PREFIX:
+            what = "no changeset" if not found else f"{len(found)} changesets"
+            message = (
+                f"{wanted!r} names {what} of dataset {dataset.name!r};"
+                f" 'n2s changesets' lists them, {SHORTEST_PREFIX} digits are the least."
+            )
+            raise UsageError(message)
+        return found[0]
+
+    def changeset_at(self, dataset: Dataset, time_ns: int) -> Changeset:
+        """The newest that was made at or before a time. Raises UsageError when there is none."""
+        for one in self.changesets(dataset.dataset_no):
+            if one.created_ns <= time_ns:
+                return one
+        message = f"Dataset {dataset.name!r} has no changeset as old as that."
+        raise UsageError(message)
+
+    # -- trees -----------------------------------------------------------------------------
+
+    def tree(
+        self,
+        dataset_no: int,
+        changeset_no: int,
+        *,
+        under: RelPath = b"",
+        order: str = "path",
+        where: str = "",
+    ) -> Iterator[FileRow]:
+        """The versions of all paths at and below `under`, in byte order of paths."""
+        statement, values = self._tree(FILE_COLUMNS, dataset_no, changeset_no, under)
+        for row in self._db.stream(f"{statement} {where} ORDER BY {order}", values):
+            yield FileRow(*row)
+
+    def tree_size(
+        self, dataset_no: int, changeset_no: int, under: RelPath = b""
+    ) -> tuple[int, int]:
+        """Number of paths that are no directories, and bytes of the files, of a tree."""
+        columns = "sum(type <> 2), sum(CASE WHEN type = 1 THEN size ELSE 0 END)"
+        statement, values = self._tree(columns, dataset_no, changeset_no, under)
+        row = self._db.one(statement, values)
+        return (0, 0) if row is None else (int(row[0] or 0), int(row[1] or 0))
+
+    @staticmethod
+    def _tree(
+        columns: str, dataset_no: int, changeset_no: int, under: RelPath
+    ) -> tuple[str, tuple[object, ...]]:
+        statement = f"SELECT {columns} FROM files WHERE {_AT}"  # noqa: S608
+        values: tuple[object, ...] = (dataset_no, changeset_no, changeset_no)
+        if under:
+            first, last = below(under)
+            statement += " AND (path = ? OR (path >= ? AND path < ?))"
+            values += (under, first, last)
+        return statement, values
+
+    def at(self, dataset_no: int, changeset_no: int, path: RelPath) -> FileRow | None:
+        """One path of a tree."""
+        row = self._db.one(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE {_AT} AND path = ?",  # noqa: S608
+            (dataset_no, changeset_no, changeset_no, path),
+        )
+        return None if row is None else FileRow(*row)
+
+    def history(self, dataset: Dataset, path: RelPath) -> list[FileRow]:
+        """All versions of a path, newest first."""
+        rows = self._db.all(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND path = ?"  # noqa: S608
+            " AND valid_from <= ? ORDER BY valid_from DESC",
+            (dataset.dataset_no, path, dataset.head_no),
+        )
+        return [FileRow(*row) for row in rows]
+
+    def versions(self, dataset: Dataset) -> Iterator[FileRow]:
+        """Every version of every path, by path and age."""
+        rows = self._db.stream(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND valid_from <= ?"  # noqa: S608
+            " ORDER BY path, valid_from",
+            (dataset.dataset_no, dataset.head_no),
+        )
+        return (FileRow(*row) for row in rows)
+
+    def differences(
+        self, dataset_no: int, older_no: int, newer_no: int
+    ) -> Iterator[tuple[FileRow | None, FileRow | None]]:
+        """Pairs (older, newer) of the paths whose versions differ, in byte order."""
+        rows = self._db.stream(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ?"  # noqa: S608
+            " AND (valid_from <= ? AND valid_to > ?) <> (valid_from <= ? AND valid_to > ?)"
+            " ORDER BY path, valid_from",
+            (dataset_no, older_no, older_no, newer_no, newer_no),
+        )
+        held: FileRow | None = None
+        for values in rows:
+            row = FileRow(*values)
+            if held is not None and held.path == row.path:
+                yield held, row
+                held = None
+                continue
+            if held is not None:
+                yield self._one_sided(held, older_no)
+            held = row
+        if held is not None:
+            yield self._one_sided(held, older_no)
+
+    @staticmethod
+    def _one_sided(row: FileRow, older_no: int) -> tuple[FileRow | None, FileRow | None]:
+        in_older = row.valid_from <= older_no < row.valid_to
+        return (row, None) if in_older else (None, row)
+
+    # -- objects ---------------------------------------------------------------------------
+
+    def object(self, object_no: int) -> tuple[ObjectRow, int, int | None] | None:
+        """An object, when it was confirmed, and when it was last verified (ns)."""
+        row = self._db.one(
+            "SELECT object_no, shelf, digest, size, confirmed_ns, verified_ns FROM objects"
+            " WHERE object_no = ?",
+            (object_no,),
+        )
+        if row is None:
+            return None
+        return ObjectRow(row[0], row[1], bytes(row[2]), row[3]), row[4], row[5]
+
+    def object_no(self, digest: bytes) -> int | None:
+        """The number of the object with this BLAKE3."""
+        row = self._db.one("SELECT min(object_no) FROM objects WHERE digest = ?", (digest,))
+        return None if row is None or row[0] is None else int(row[0])
+
+    def objects(self, *, verified_before_ns: int | None = None) -> Iterator[ObjectRow]:
+        """All confirmed objects, those that were verified longest ago first."""
+        condition = "" if verified_before_ns is None else " WHERE coalesce(verified_ns, 0) < ?"
+        values = () if verified_before_ns is None else (verified_before_ns,)
+        rows = self._db.stream(
+            "SELECT object_no, shelf, digest, size FROM objects"  # noqa: S608
+            f"{condition} ORDER BY coalesce(verified_ns, 0), object_no",
+            values,
+        )
+        return (ObjectRow(row[0], row[1], bytes(row[2]), row[3]) for row in rows)
+
+    def note_verified(self, object_nos: list[int], time_ns: int) -> None:
+        """Remember when objects were found whole."""
+        with self._db.transaction():
+            self._db.execute_many(
+                "UPDATE objects SET verified_ns = ? WHERE object_no = ?",
+                [(time_ns, number) for number in object_nos],
+            )
+
+    def totals(self) -> Totals:
+        """Confirmed objects and their bytes."""
+        row = self._db.one("SELECT count(*), coalesce(sum(size), 0) FROM objects")
+        assert row is not None
+        return Totals(*row)
+
+    def segments(self, blob_id: bytes) -> list[SegmentRow]:
+        """The segments of a large file in order."""
+        rows = self._db.all(
+            "SELECT blob_id, file_offset, length, segment_hash, object_no, record_offset,"
+            " record_length FROM segments WHERE blob_id = ? ORDER BY file_offset",
+            (blob_id,),
+        )
+        return [SegmentRow(*row) for row in rows]
+
+    def failures(self, dataset_no: int) -> list[tuple[bytes, str, int, int]]:
+        """Path, error, first and last time (ns) of what could not be stored."""
+        rows = self._db.all(
+            "SELECT path, error, first_ns, last_ns FROM failures WHERE dataset_no = ?"
+            " ORDER BY path",
+            (dataset_no,),
+        )
+        return [(bytes(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in rows]
+
+    def count_pending(self, dataset_no: int) -> int:
+        """Rows that a push which died has confirmed already."""
+        row = self._db.one(
+            "SELECT coalesce(sum(written + touched + removed), 0) FROM changesets"
+            " WHERE dataset_no = ? AND status <> 'stored'",
+            (dataset_no,),
+        )
+        return 0 if row is None else int(row[0])

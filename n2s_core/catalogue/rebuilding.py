@@ -1,0 +1,136 @@
+"""Writing a catalogue from what a store says."""
+
+from collections.abc import Iterable
+
+from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.catalogue.pushes import INSERT_FILE, bind_rows
+from n2s_core.clock import now_ns
+from n2s_core.facts import Dataset
+from n2s_core.manifest import Head
+from n2s_core.model import LIVE, FileRow, ObjectRow, SegmentRow
+from n2s_core.relpath import RelPath
+
+
+class Rebuilding:
+    """Fills an empty catalogue with the changesets of one dataset, oldest first."""
+
+    def __init__(self, catalogue: Catalogue, dataset: Dataset) -> None:
+        self._db = catalogue.db
+        self._pushes = catalogue.pushes
+        self._dataset = dataset
+        self._numbers: dict[bytes, int] = {}
+        row = self._db.one("SELECT coalesce(max(changeset_no), 0) FROM changesets")
+        assert row is not None
+        self._changeset_no = int(row[0])
+        self._next_object = self._pushes.next_object_no()
+
+    def number_of(self, digest: bytes) -> int:
+        """The number of an object; one that the store does not list gets one all the same."""
+        found = self._numbers.get(digest)
+        if found is None:
+            row = self._db.one("SELECT min(object_no) FROM objects WHERE digest = ?", (digest,))
+            if row is not None and row[0] is not None:
+                found = int(row[0])
+            else:
+                found = self._add("data", digest, 0)
+            self._numbers[digest] = found
+        return found
+
+    def _add(self, shelf: str, digest: bytes, size: int) -> int:
+        number, self._next_object = self._next_object, self._next_object + 1
+        self._pushes.add_objects(self._changeset_no, [ObjectRow(number, shelf, digest, size)])
+        self._numbers[digest] = number
+        return number
+
+    def add_objects(self, objects: Iterable[tuple[str, bytes, int]]) -> None:
+        """Objects (shelf, BLAKE3, size) that the store lists."""
+        with self._db.transaction():
+            for shelf, digest, size in objects:
+                if self._db.one("SELECT 1 FROM objects WHERE digest = ?", (digest,)) is None:
+                    self._add(shelf, digest, size)
+
+    def begin(self, head: Head, identity: bytes, head_digest: bytes) -> int:
+        """Open the next changeset; its number in the catalogue."""
+        self._changeset_no += 1
+        counts = head.counts
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT INTO changesets (changeset_no, dataset_no, number, changeset_id, parent_id,"
+                " changeset_name, status, created_ns, stored_ns, plugin, mark, complete, written,"
+                " touched, removed, unchanged, failed, bytes_read, bytes_stored, objects_stored,"
+                " files_delta, bytes_delta, head_digest)"
+                " VALUES (?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)",
+                (
+                    self._changeset_no,
+                    self._dataset.dataset_no,
+                    head.number,
+                    identity,
+                    head.parent,
+                    head.name,
+                    head.created_ns,
+                    now_ns(),
+                    head.using,
+                    head.mark,
+                    int(head.complete),
+                    *(
+                        counts.get(name, 0)
+                        for name in ("written", "touched", "removed", "unchanged", "failed",
+                                     "bytes_read", "bytes_stored", "objects_stored")
+                    ),
+                    head_digest,
+                ),
+            )  # fmt: skip
+        return self._changeset_no
+
+    def apply(
+        self, rows: list[FileRow], removed: list[RelPath], segments: list[SegmentRow]
+    ) -> None:
+        """Entries of the open changeset, in order."""
+        number, dataset_no = self._changeset_no, self._dataset.dataset_no
+        with self._db.transaction():
+            self._db.execute_many(
+                "DELETE FROM files WHERE dataset_no = ? AND path = ? AND valid_from = ?",
+                [(dataset_no, path, number) for path in removed],
+            )
+            self._db.execute_many(
+                "UPDATE files SET valid_to = ? WHERE dataset_no = ? AND path = ? AND valid_to = ?"
+                " AND valid_from < ?",
+                [
+                    (number, dataset_no, path, LIVE, number)
+                    for path in [*removed, *(row.path for row in rows)]
+                ],
+            )
+            self._db.execute_many(INSERT_FILE, bind_rows(dataset_no, list(rows)))
+            self._db.execute_many(
+                "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
+                " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                segments,
+            )
+
+    def finish(self, head: Head, entries_since_checkpoint: int, changesets: int) -> None:
+        """Make the last changeset the state of the dataset."""
+        no, number = self._dataset.dataset_no, self._changeset_no
+        with self._db.transaction(durable=True):
+            row = self._db.one(
+                "SELECT coalesce(sum(type <> 2), 0),"
+                " coalesce(sum(CASE WHEN type = 1 THEN size ELSE 0 END), 0)"
+                " FROM files WHERE dataset_no = ? AND valid_to = ?",
+                (no, LIVE),
+            )
+            assert row is not None
+            self._db.execute(
+                "UPDATE datasets SET head_no = ?, mark = ?, mark_owner = ?, live_files = ?,"
+                " live_bytes = ?, entries_since_checkpoint = ?, changesets_since_checkpoint = ?"
+                " WHERE dataset_no = ?",
+                (
+                    number,
+                    head.mark,
+                    head.using,
+                    int(row[0]),
+                    int(row[1]),
+                    entries_since_checkpoint,
+                    changesets,
+                    no,
+                ),
+            )

@@ -1,0 +1,218 @@
+"""The tables of the catalogue, declared once for every database.
+
+`changesets` and `files` are documented for users (docs/catalogue.md); the others are n2s's own.
+Paths, hashes and ids are bytes; times are integers, ns since 1970 UTC; sizes are bytes. This
+module is imported to create a catalogue; day-to-day statements are plain SQL in the modules
+beside it, because importing SQLAlchemy takes longer than a small push.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+VERSION = 1
+TABLES = MetaData()
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _number(name: str, **options: object) -> "Column[int]":
+    return Column(name, Number, nullable=False, **options)  # type: ignore[arg-type]
+
+
+Table(
+    "properties",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+Table(
+    "datasets",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True),
+    Column("dataset_id", LargeBinary, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    _number("head_no"),
+    _number("live_files"),
+    _number("live_bytes"),
+    _number("entries_since_checkpoint"),
+    _number("changesets_since_checkpoint"),
+    Column("mark", LargeBinary),
+    Column("mark_owner", Text),
+    Column("last_verify_ns", Number),
+)
+Table(
+    "changesets",
+    TABLES,
+    Column("changeset_no", Number, primary_key=True),
+    _number("dataset_no", index=True),
+    _number("number"),
+    Column("changeset_id", LargeBinary, index=True),
+    Column("parent_id", LargeBinary),
+    Column("changeset_name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    _number("created_ns"),
+    Column("stored_ns", Number),
+    Column("plugin", Text, nullable=False),
+    Column("mark", LargeBinary),
+    Column("complete", SmallInteger, nullable=False),
+    Column("fallback", Text),
+    _number("written"),
+    _number("touched"),
+    _number("removed"),
+    _number("unchanged"),
+    _number("failed"),
+    _number("bytes_read"),
+    _number("bytes_stored"),
+    _number("objects_stored"),
+    _number("files_delta"),
+    _number("bytes_delta"),
+    Column("head_digest", LargeBinary),
+    Column("head_bytes", LargeBinary),
+)
+Table(
+    "files",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
+    Column("path", LargeBinary, primary_key=True),
+    Column("valid_from", Number, primary_key=True, autoincrement=False),
+    _number("valid_to"),
+    Column("type", SmallInteger, nullable=False),
+    _number("size"),
+    _number("mtime_ns"),
+    _number("ctime_ns"),
+    Column("mode", Integer, nullable=False),
+    _number("uid"),
+    _number("gid"),
+    Column("user_name", Text),
+    Column("group_name", Text),
+    _number("inode"),
+    _number("nlink"),
+    Column("mount", LargeBinary, nullable=False),
+    Column("file_hash", LargeBinary),
+    Column("blob_id", LargeBinary),
+    _number("object_no"),
+    _number("record_offset"),
+    _number("record_length"),
+    Column("content", LargeBinary),
+    Column("segments", Integer, nullable=False),
+    Column("extra", LargeBinary),
+    Index(
+        "files_links",
+        "dataset_no",
+        "inode",
+        sqlite_where=text("nlink > 1"),
+        postgresql_where=text("nlink > 1"),
+    ),
+    sqlite_with_rowid=False,
+)
+Table(
+    "segments",
+    TABLES,
+    Column("blob_id", LargeBinary, primary_key=True),
+    Column("file_offset", Number, primary_key=True, autoincrement=False),
+    _number("length"),
+    Column("segment_hash", LargeBinary, nullable=False),
+    _number("object_no"),
+    _number("record_offset"),
+    _number("record_length"),
+    sqlite_with_rowid=False,
+)
+Table(
+    "loose_segments",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
+    Column("path", LargeBinary, primary_key=True),
+    Column("segment_hash", LargeBinary, primary_key=True),
+    _number("object_no"),
+    _number("record_offset"),
+    _number("record_length"),
+    sqlite_with_rowid=False,
+)
+Table(
+    "contents",
+    TABLES,
+    Column("content_hash", LargeBinary, primary_key=True),
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    _number("object_no"),
+    _number("record_offset"),
+    _number("record_length"),
+    sqlite_with_rowid=False,
+)
+Table(
+    "objects",
+    TABLES,
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    Column("shelf", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, index=True),
+    _number("size"),
+    _number("changeset_no"),
+    _number("confirmed_ns"),
+    Column("verified_ns", Number),
+)
+Table(
+    "pending_entries",
+    TABLES,
+    Column("changeset_no", Number, primary_key=True, autoincrement=False),
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary),
+    _number("entries"),
+    Column("meta", LargeBinary),
+    Column("payload", LargeBinary),
+)
+Table(
+    "failures",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
+    Column("path", LargeBinary, primary_key=True),
+    Column("error", Text, nullable=False),
+    _number("first_ns"),
+    _number("last_ns"),
+)
+Table(
+    "leases",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    _number("expires_ns"),
+    _number("fencing"),
+)
+Table(
+    "key_objects",
+    TABLES,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("bytes", LargeBinary, nullable=False),
+)
+
+
+def statements(dialect: Dialect) -> list[str]:
+    """The DDL of a new catalogue."""
+    found = []
+    for table in TABLES.sorted_tables:
+        found.append(str(CreateTable(table).compile(dialect=dialect)))
+        found.extend(
+            str(CreateIndex(index).compile(dialect=dialect))
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        )
+    return found
+
+
+def sqlite_statements() -> list[str]:
+    """For SQLite."""
+    return statements(sqlite.dialect())
+
+
+def postgresql_statements() -> list[str]:
+    """For PostgreSQL."""
+    return statements(postgresql.dialect())

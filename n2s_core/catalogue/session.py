@@ -1,0 +1,204 @@
+"""The catalogue as one push sees it: one dataset, one pending changeset, one lease.
+
+Every write is one transaction that first makes sure that the lease is still ours.
+"""
+
+from collections.abc import Iterator
+
+from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.errors import LeaseHeld
+from n2s_core.facts import Changeset, Dataset, Lease, LiveStat
+from n2s_core.faults import crash_point
+from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
+from n2s_core.model import Failure, FileRow, ObjectRow
+from n2s_core.pending import PendingEntries
+from n2s_core.relpath import RelPath
+
+
+class PushSession:
+    """Implements ports.PushCatalogue."""
+
+    def __init__(self, catalogue: Catalogue, dataset: Dataset, lease: Lease | None) -> None:
+        self._catalogue = catalogue
+        self._db = catalogue.db
+        self._pushes = catalogue.pushes
+        self._lease = lease
+        self.dataset = dataset
+        self._digests: dict[int, bytes] = {}
+
+    def _guard(self) -> None:
+        if self._lease is None:
+            message = "This session may only look."
+            raise LeaseHeld(message)
+        self._catalogue.leases.guard(self._lease)
+
+    def renew_lease(self) -> None:
+        """Prolong the lease when it is time."""
+        if self._lease is not None:
+            self._catalogue.leases.renew(self._lease)
+
+    # -- the changeset -----------------------------------------------------------------------
+
+    def pending(self) -> Changeset | None:
+        """The changeset of a push that did not finish."""
+        return self._pushes.pending(self.dataset.dataset_no)
+
+    def head(self) -> Changeset | None:
+        """The changeset that is the state of the dataset now."""
+        return self._pushes.head(self.dataset)
+
+    def begin(self, *, name: str, using: str) -> Changeset:
+        """Open a changeset, or take up the pending one under this name."""
+        with self._db.transaction():
+            self._guard()
+            pending = self.pending()
+            if pending is None:
+                return self._pushes.begin(self.dataset, name=name, using=using)
+            self._pushes.rename(pending.changeset_no, name=name, using=using)
+        found = self.pending()
+        assert found is not None
+        return found
+
+    def drop(self, changeset: Changeset) -> None:
+        """Forget a changeset in which nothing happened."""
+        with self._db.transaction():
+            self._guard()
+            self._pushes.drop(changeset.changeset_no)
+
+    def set_outcome(
+        self,
+        changeset: Changeset,
+        *,
+        mark: bytes | None,
+        complete: bool,
+        fallback: str | None,
+        unchanged: int,
+        failed: int,
+    ) -> Changeset:
+        """Note what the discovery came to; the changeset as it is now."""
+        with self._db.transaction():
+            self._guard()
+            self._pushes.set_outcome(
+                changeset.changeset_no,
+                mark=mark,
+                complete=complete,
+                fallback=fallback,
+                unchanged=unchanged,
+                failed=failed,
+            )
+        found = self.pending()
+        assert found is not None
+        return found
+
+    def move_mark(self, mark: bytes | None, owner: str) -> None:
+        """Nothing changed: the next discovery starts here all the same."""
+        with self._db.transaction():
+            self._guard()
+            self._db.execute(
+                "UPDATE datasets SET mark = ?, mark_owner = ? WHERE dataset_no = ?",
+                (mark, owner, self.dataset.dataset_no),
+            )
+
+    def seal(self, changeset: Changeset, *, changeset_id: bytes, digest: bytes, data: bytes) -> Changeset:
+        """Fix the head; durable, because the store gets it next."""
+        with self._db.transaction(durable=True):
+            self._guard()
+            self._pushes.seal(
+                changeset.changeset_no, changeset_id=changeset_id, digest=digest, data=data
+            )
+        found = self.pending()
+        assert found is not None
+        return found
+
+    def finish(self, changeset: Changeset, *, checkpoint: bool) -> None:
+        """One durable transaction that makes the changeset the state of the dataset."""
+        with self._db.transaction(durable=True):
+            self._guard()
+            self._pushes.finish(self.dataset, changeset, checkpoint=checkpoint)
+            crash_point("finish-uncommitted")
+        self.dataset = self._catalogue.dataset(self.dataset.dataset_id)
+
+    def pending_entries(self, changeset_no: int) -> list[PendingEntries]:
+        """Lists of entries in order."""
+        return self._pushes.pending_entries(changeset_no)
+
+    def record_objects(self, changeset_no: int, objects: list[ObjectRow]) -> None:
+        """Objects that belong to the changeset itself, confirmed by the store."""
+        with self._db.transaction():
+            self._guard()
+            self._pushes.add_objects(changeset_no, objects)
+
+    # -- batches -----------------------------------------------------------------------------
+
+    def next_object_no(self) -> int:
+        """A number above those of all objects."""
+        return self._pushes.next_object_no()
+
+    def record(self, changeset_no: int, result: BatchResult) -> None:
+        """Everything in the result of a batch, at once."""
+        with self._db.transaction():
+            self._guard()
+            self._pushes.record(self.dataset.dataset_no, changeset_no, result)
+            if result.failures:
+                self._pushes.note_failures(self.dataset.dataset_no, result.failures)
+            crash_point("record-uncommitted")
+
+    def record_segments(self, changeset_no: int, heard: list[StoredSegments]) -> None:
+        """Segments of files that are still being stored."""
+        with self._db.transaction():
+            self._guard()
+            for told in heard:
+                self._pushes.record_segments(self.dataset.dataset_no, changeset_no, told)
+
+    def note_failures(self, failures: list[Failure]) -> None:
+        """Paths that could not be looked at."""
+        with self._db.transaction():
+            self._guard()
+            self._pushes.note_failures(self.dataset.dataset_no, failures)
+
+    def settle_failures(self, *, before_ns: int | None, paths: list[RelPath]) -> None:
+        """Forget failures of `paths`, and with `before_ns` all that did not happen since."""
+        with self._db.transaction():
+            self._guard()
+            self._pushes.forget_failures_of(self.dataset.dataset_no, paths)
+            if before_ns is not None:
+                self._pushes.forget_failures(self.dataset.dataset_no, before_ns)
+
+    def failed_paths(self) -> list[RelPath]:
+        """What failed earlier and is tried first."""
+        return self._pushes.failed_paths(self.dataset.dataset_no)
+
+    # -- the comparison ------------------------------------------------------------------------
+
+    def live(self, directory: RelPath | None) -> Iterator[LiveStat]:
+        """Live rows: all, or those strictly below a directory, in byte order."""
+        return self._pushes.live(self.dataset.dataset_no, directory)
+
+    def live_stat(self, path: RelPath) -> LiveStat | None:
+        """The live row of one path."""
+        return self._pushes.live_stat(self.dataset.dataset_no, path)
+
+    def known(self, path: RelPath) -> Known | None:
+        """The live version of a path."""
+        return self._pushes.known(self.dataset.dataset_no, path)
+
+    def linked(self, *, inode: int, mount: bytes, ctime_ns: int, size: int) -> Known | None:
+        """Another path of the same inode in the same state."""
+        return self._pushes.linked(
+            self.dataset.dataset_no, inode=inode, mount=mount, ctime_ns=ctime_ns, size=size
+        )
+
+    def segments_of(self, path: RelPath, blob: bytes | None) -> dict[bytes, Located]:
+        """Confirmed segments that a new version may use."""
+        return self._pushes.segments_of(self.dataset.dataset_no, path, blob)
+
+    def state(self, changeset_no: int) -> Iterator[FileRow]:
+        """The whole tree as the pending changeset leaves it, for a checkpoint."""
+        return self._catalogue.queries.tree(self.dataset.dataset_no, changeset_no)
+
+    def digest_of(self, object_no: int) -> bytes:
+        """The name of an object."""
+        found = self._digests.get(object_no)
+        if found is None:
+            found = self._digests[object_no] = self._pushes.digest_of(object_no)
+        return found

@@ -1,0 +1,198 @@
+"""What changed: the only place that decides it.
+
+A walk is merged with the live rows of the catalogue in byte order, in constant memory; a list of
+hints is looked up path by path.
+"""
+
+import os
+import stat as statlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from n2s_core.errors import DiscoveryError
+from n2s_core.excludes import Excludes
+from n2s_core.facts import LiveStat
+from n2s_core.model import Change, ChangeKind, FileType
+from n2s_core.reading import Directories, describe, file_type, is_gone
+from n2s_core.relpath import RelPath, ancestors, is_below, show
+
+
+class Difference(NamedTuple):
+    """A path whose state is not that of its live row; `stat` None means that it is gone."""
+
+    path: RelPath
+    stat: os.stat_result | None
+    live: LiveStat | None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a comparison keeps count of. Paths in `protected` could not be looked at.
+
+    What the catalogue says of a protected path, and of everything below it, stays as it is.
+    """
+
+    unchanged: int = 0
+    protected: set[RelPath] = field(default_factory=set)
+    distrust: bool = False
+
+    def is_protected(self, path: RelPath) -> bool:
+        """Whether nothing is known about what became of the path."""
+        if not self.protected:
+            return False
+        return path in self.protected or any(
+            is_below(path, directory) for directory in self.protected
+        )
+
+
+_TYPE = {kind >> 12: int(file_type(kind)) for kind in (
+    statlib.S_IFREG, statlib.S_IFDIR, statlib.S_IFLNK, statlib.S_IFIFO,
+    statlib.S_IFCHR, statlib.S_IFBLK, statlib.S_IFSOCK,
+)}  # fmt: skip
+
+
+def is_same(stat: os.stat_result, live: LiveStat) -> bool:
+    """Whether the path is in the state that the row remembers; atime and devices do not count."""
+    return (
+        live[5] == stat.st_ctime_ns
+        and live[4] == stat.st_mtime_ns
+        and live[3] == stat.st_size
+        and live[6] == stat.st_ino
+        and live[2] == stat.st_mode & 0o7777
+        and live[7] == stat.st_uid
+        and live[8] == stat.st_gid
+        and live[1] == _TYPE[stat.st_mode >> 12]
+    )
+
+
+def merge(
+    changes: Iterable[Change], rows: Iterable[LiveStat], seen: Seen
+) -> Iterator[Difference]:
+    """Differences between all paths of a tree (or subtree) and all its live rows.
+
+    Both must be in ascending byte order; raises DiscoveryError when `changes` are not.
+    """
+    live = iter(rows)
+    row = next(live, None)
+    last = None
+    trust = not seen.distrust
+    for path, _, stat in changes:
+        if last is not None and path <= last:
+            message = (
+                f"The discovery is out of order: {show(path)} came after {show(last)}."
+                " This is a fault of its plugin; nothing was concluded from it."
+            )
+            raise DiscoveryError(message)
+        last = path
+        if stat is None:
+            message = f"The discovery calls itself complete but has no stat for {show(path)}."
+            raise DiscoveryError(message)
+        while row is not None and row[0] < path:
+            if not seen.is_protected(row[0]):
+                yield Difference(row[0], None, row)
+            row = next(live, None)
+        if row is not None and row[0] == path:
+            if trust and is_same(stat, row):
+                seen.unchanged += 1
+            else:
+                yield Difference(path, stat, row)
+            row = next(live, None)
+        else:
+            yield Difference(path, stat, None)
+    while row is not None:
+        if not seen.is_protected(row[0]):
+            yield Difference(row[0], None, row)
+        row = next(live, None)
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Looks at hinted paths one by one.
+
+    `walk(path)` walks a subtree; `live_below(path)` yields the live rows strictly below;
+    `live_at(path)` is one row; `excludes` says what the user leaves out;
+    `report` takes paths that cannot be looked at.
+    """
+
+    source: Directories
+    walk: Callable[[RelPath], Iterator[Change]]
+    live_at: Callable[[RelPath], LiveStat | None]
+    live_below: Callable[[RelPath], Iterator[LiveStat]]
+    excludes: Excludes
+    report: Callable[[RelPath, str], None]
+    seen: Seen
+    _looked_at: set[RelPath] = field(default_factory=set)
+    _subtrees: set[RelPath] = field(default_factory=set)
+
+    def differences(self, changes: Iterable[Change]) -> Iterator[Difference]:
+        """Differences at the hinted paths and at the directories above them, each path once."""
+        for change in changes:
+            path = change.path
+            above = ancestors(path)
+            if any(directory in self._subtrees for directory in above):
+                continue
+            blocked = False
+            for directory in above:
+                if self.excludes.enters(directory):
+                    continue
+                stat = yield from self._one(directory)
+                if stat is None or not statlib.S_ISDIR(stat.st_mode):
+                    blocked = True
+                    break
+            if blocked:
+                continue
+            if change.kind is ChangeKind.WRITTEN:
+                yield from self._one(path)
+            else:
+                yield from self._subtree(path)
+
+    def _stat(self, path: RelPath) -> os.stat_result | None | OSError:
+        try:
+            return self.source.lstat(path)
+        except OSError as error:
+            return None if is_gone(error) else error
+
+    def _one(self, path: RelPath) -> Generator[Difference, None, os.stat_result | None]:
+        stat = self._stat(path)
+        if isinstance(stat, OSError):
+            if path not in self._looked_at:
+                self._looked_at.add(path)
+                self.seen.protected.add(path)
+                self.report(path, f"it cannot be looked at: {describe(stat)}")
+            return None
+        if path in self._looked_at:
+            return stat
+        self._looked_at.add(path)
+        directory = stat is not None and statlib.S_ISDIR(stat.st_mode)
+        if stat is not None and self.excludes.leaves_out(path, directory=directory):
+            stat = None
+        live = self.live_at(path)
+        if stat is None:
+            if live is not None:
+                yield from self._gone(path, live)
+            return None
+        if live is not None and not self.seen.distrust and is_same(stat, live):
+            self.seen.unchanged += 1
+            return stat
+        if live is not None and live.type == FileType.DIRECTORY and not directory:
+            for row in self.live_below(path):
+                yield Difference(row.path, None, row)
+        yield Difference(path, stat, live)
+        return stat
+
+    def _gone(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
+        if live.type == FileType.DIRECTORY:
+            for row in self.live_below(path):
+                yield Difference(row.path, None, row)
+        yield Difference(path, None, live)
+
+    def _subtree(self, path: RelPath) -> Iterator[Difference]:
+        stat = yield from self._one(path)
+        if stat is None or not statlib.S_ISDIR(stat.st_mode):
+            return
+        self._subtrees.add(path)
+        below = (change for change in self.walk(path) if change.path != path)
+        for found in merge(below, self.live_below(path), self.seen):
+            if found.path not in self._looked_at:
+                yield found

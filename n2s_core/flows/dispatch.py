@@ -1,0 +1,256 @@
+"""Batches on their way to workers and their results on the way into the catalogue."""
+
+import os
+import queue
+import stat as statlib
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+
+from n2s_core import segments as cutting
+from n2s_core.catalogue_port import PushCatalogue
+from n2s_core.facts import LiveStat
+from n2s_core.faults import crash_point
+from n2s_core.flows.compare import Difference
+from n2s_core.jobs import Batch, BatchResult, Item, Known, StoredSegments
+from n2s_core.model import Failure, FileType, Progress, Report
+from n2s_core.ports import Executor
+from n2s_core.reading import Directories
+from n2s_core.relpath import RelPath, split
+
+MOST_ITEMS = 4096
+MOST_BYTES = 32 << 20
+OBJECT_NUMBERS = 1 << 24
+MOST_FAILURES = 10_000
+WAIT_S = 2.0
+Inode = tuple[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Who seals batches.
+
+    `seal(batch)` works in this process, for pushes of one batch. `executor()` starts the pool
+    when there is more; `width` is how many batches it works on at once. `told` is where segments
+    of large files are reported while a batch is still under way.
+    """
+
+    seal: Callable[[Batch], BatchResult]
+    executor: Callable[[], Executor]
+    remote_seal: Callable[[Batch], BatchResult]
+    width: int
+    told: "queue.SimpleQueue[StoredSegments]"
+
+
+class Mounts:
+    """Names filesystems by their mount point below the root, never by a device number."""
+
+    def __init__(self, source: Directories) -> None:
+        self._source = source
+        self._names = {source.lstat(b"").st_dev: b""}
+
+    def name(self, path: RelPath, device: int) -> bytes:
+        """Path of the mount point on which `path` lies; empty for the filesystem of the root."""
+        found = self._names.get(device)
+        if found is None:
+            found = path
+            parent = split(path)[0]
+            while parent and self._source.lstat(parent).st_dev == device:
+                found, parent = parent, split(parent)[0]
+            self._names[device] = found
+        return found
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Takes differences, makes batches of them, records what comes back."""
+
+    catalogue: PushCatalogue
+    begin_work: Callable[[], Workers]
+    mounts: Mounts
+    changeset_no: int
+    report: Report
+    failures: list[Failure] = field(default_factory=list)
+    failed: int = 0
+    refreshed: int = 0
+    vanished: int = 0
+    _items: list[Item] = field(default_factory=list)
+    _removed: list[RelPath] = field(default_factory=list)
+    _removed_files: int = 0
+    _removed_bytes: int = 0
+    _weight: int = 0
+    _next_object: int = 0
+    _running: "dict[Future[BatchResult], set[Inode]]" = field(default_factory=dict)
+    _open_inodes: set[Inode] = field(default_factory=set)
+    _inodes_under_way: set[Inode] = field(default_factory=set)
+    _waiting: list[tuple[Difference, Inode]] = field(default_factory=list)
+    _files: int = 0
+    _bytes: int = 0
+    _workers: Workers | None = None
+
+    @property
+    def workers(self) -> Workers:
+        """Those who seal, found when there is something to seal."""
+        if self._workers is None:
+            self._workers = self.begin_work()
+        return self._workers
+
+    def take(self, found: Difference) -> None:
+        """Work on one difference, now or later."""
+        stat = found.stat
+        if stat is None:
+            self._remove(found)
+            return
+        if stat.st_nlink > 1 and statlib.S_ISREG(stat.st_mode):
+            self._take_link(found, stat)
+            return
+        self._add(found, stat, b"")
+
+    def _remove(self, found: Difference) -> None:
+        live = found.live
+        assert live is not None
+        self._removed.append(found.path)
+        self._removed_files += live.type != FileType.DIRECTORY
+        self._removed_bytes += live.size if live.type == FileType.FILE else 0
+        if len(self._removed) >= MOST_ITEMS:
+            self._submit()
+
+    def _take_link(self, found: Difference, stat: os.stat_result) -> None:
+        mount = self.mounts.name(found.path, stat.st_dev)
+        inode = (mount, stat.st_ino)
+        if inode in self._inodes_under_way:
+            self._waiting.append((found, inode))
+            if len(self._waiting) >= MOST_ITEMS:
+                self._settle_links()
+            return
+        target = self.catalogue.linked(
+            inode=stat.st_ino, mount=mount, ctime_ns=stat.st_ctime_ns, size=stat.st_size
+        )
+        if target is not None and target.row.path != found.path:
+            known = self._known(found)
+            self._append(Item(found.path, mount, known=known, link=target))
+            return
+        self._inodes_under_way.add(inode)
+        self._open_inodes.add(inode)
+        self._add(found, stat, mount)
+
+    def _settle_links(self) -> None:
+        """Finish what is under way, so that the waiting links find the first path stored."""
+        waiting, self._waiting = self._waiting, []
+        self._submit()
+        self._drain()
+        for found, inode in waiting:
+            stat = found.stat
+            assert stat is not None
+            target = self.catalogue.linked(
+                inode=inode[1], mount=inode[0], ctime_ns=stat.st_ctime_ns, size=stat.st_size
+            )
+            if target is None:
+                self._add(found, stat, inode[0])
+            else:
+                self._append(Item(found.path, inode[0], known=self._known(found), link=target))
+
+    def _known(self, found: Difference) -> Known | None:
+        return None if found.live is None else self.catalogue.known(found.path)
+
+    def _add(self, found: Difference, stat: os.stat_result, mount: bytes) -> None:
+        known = self._known(found)
+        segments = None
+        if statlib.S_ISREG(stat.st_mode):
+            size = stat.st_size
+            if size > cutting.LARGE or (known is not None and known.row.segments >= 0):
+                blob = None if known is None else known.row.blob_id
+                segments = self.catalogue.segments_of(found.path, blob) or None
+            self._weight += size
+            self._bytes += size
+        self._append(Item(found.path, mount, known=known, segments=segments))
+
+    def _append(self, item: Item) -> None:
+        self._items.append(item)
+        self._files += 1
+        if len(self._items) >= MOST_ITEMS or self._weight >= MOST_BYTES:
+            self._submit()
+
+    # -- batches -----------------------------------------------------------------------------
+
+    def _batch(self, *, inline: bool) -> Batch | None:
+        if not self._items and not self._removed:
+            return None
+        if not self._next_object:
+            self._next_object = self.catalogue.next_object_no()
+        batch = Batch(
+            changeset_no=self.changeset_no,
+            object_base=self._next_object,
+            items=self._items,
+            removed=self._removed,
+            inline=inline,
+            removed_files=self._removed_files,
+            removed_bytes=self._removed_bytes,
+        )
+        self._next_object += OBJECT_NUMBERS
+        self._items, self._removed, self._weight = [], [], 0
+        self._removed_files = self._removed_bytes = 0
+        return batch
+
+    def _submit(self) -> None:
+        batch = self._batch(inline=False)
+        if batch is None:
+            return
+        while len(self._running) >= self.workers.width + 1:
+            self._collect()
+        future = self.workers.executor().submit(self.workers.remote_seal, batch)
+        self._running[future] = self._open_inodes
+        self._open_inodes = set()
+        self.report(Progress("storing", self._files, self._bytes))
+
+    def finish(self) -> None:
+        """Everything that was taken is stored and recorded when this returns."""
+        while self._waiting or self._items or self._removed or self._running:
+            if self._waiting:
+                self._settle_links()
+            batch = self._batch(inline=True)
+            if batch is not None and not self._running:
+                self._record(self.workers.seal(batch))
+            elif batch is not None:
+                future = self.workers.executor().submit(self.workers.remote_seal, batch)
+                self._running[future] = self._open_inodes
+            self._open_inodes = set()
+            self._drain()
+            self._inodes_under_way.clear()
+
+    def _drain(self) -> None:
+        while self._running:
+            self._collect()
+
+    def _collect(self) -> None:
+        done, _ = wait(self._running, timeout=WAIT_S, return_when=FIRST_COMPLETED)
+        self._hear()
+        for future in done:
+            inodes = self._running.pop(future)
+            self._record(future.result())
+            self._inodes_under_way -= inodes
+        self.catalogue.renew_lease()
+
+    def _hear(self) -> None:
+        """Record segments of large files that were confirmed while their batch goes on."""
+        heard: list[StoredSegments] = []
+        told = self.workers.told
+        while not told.empty():
+            heard.append(told.get_nowait())
+        if heard:
+            self.catalogue.record_segments(self.changeset_no, heard)
+
+    def _record(self, result: BatchResult) -> None:
+        self._hear()
+        crash_point("batch-sealed")
+        self.failed += len(result.failures)
+        self.refreshed += len(result.refreshed)
+        self.vanished += len(result.vanished)
+        room = MOST_FAILURES - len(self.failures)
+        self.failures.extend(result.failures[:room])
+        self.catalogue.record(self.changeset_no, result)
+        crash_point("batch-recorded")
+        for path in result.vanished:
+            live: LiveStat | None = self.catalogue.live_stat(path)
+            if live is not None and live.type != FileType.DIRECTORY:
+                self._remove(Difference(path, None, live))

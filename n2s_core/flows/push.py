@@ -1,0 +1,263 @@
+"""A push: from what changed to a stored changeset.
+
+Discover, compare, seal, record, commit. Whatever happens on the way, the next push takes up what
+this one had confirmed.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from n2s_core.catalogue_port import PushCatalogue
+from n2s_core.clock import now_ns
+from n2s_core.excludes import Excludes
+from n2s_core.facts import Changeset
+from n2s_core.faults import crash_point
+from n2s_core.flows.commit import Commit, complete_sealed
+from n2s_core.flows.compare import Difference, Lookup, Seen, merge
+from n2s_core.flows.dispatch import Dispatcher, Mounts, Workers
+from n2s_core.jobs import SealSetting
+from n2s_core.model import Change, ChangeKind, Discovery, Failure, FileType, Mark, Progress, Report
+from n2s_core.ports import Store
+from n2s_core.reading import Directories
+from n2s_core.relpath import RelPath
+from n2s_core.walking import walk
+
+REPORT_EVERY = 20_000
+MOST_FAILURES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for. `paths` None: ask the discoverer. `full`: believe neither it nor stat."""
+
+    changeset_name: str = ""
+    using: str = "find"
+    paths: Iterable[RelPath] | None = None
+    full: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a push did; `changeset_id` is None when nothing had changed (or of a dry run)."""
+
+    changeset_id: bytes | None
+    complete: bool
+    fallback: str | None
+    written: int
+    touched: int
+    removed: int
+    unchanged: int
+    failed: int
+    failures: list[Failure]
+    bytes_read: int
+    bytes_stored: int
+    objects_stored: int
+
+
+@dataclass(slots=True)
+class Push:
+    """One push of one dataset; the lease is held by whoever made the `catalogue`."""
+
+    catalogue: PushCatalogue
+    store: Callable[[], Store]
+    setting: Callable[[int, bytes], SealSetting]
+    workers: Callable[[SealSetting], Workers]
+    discover: Callable[[Mark | None], AbstractContextManager[Discovery]]
+    excludes: Excludes
+    report: Report
+    wish: Wish
+    _failures: list[Failure] = field(default_factory=list)
+    _failed: int = 0
+    _seen: Seen = field(default_factory=Seen)
+
+    def run(self) -> Outcome:
+        """Do it. Raises N2sError; nothing that was confirmed before is lost by that."""
+        if not self.wish.dry_run:
+            self._finish_sealed()
+        started_ns = now_ns()
+        self._seen.distrust = self.wish.full
+        with self._discovery() as discovery:
+            if self.wish.dry_run:
+                return self._rehearse(discovery)
+            return self._store(discovery, started_ns)
+
+    def _finish_sealed(self) -> None:
+        """A push died between sealing its head and committing it: do the rest of it."""
+        pending = self.catalogue.pending()
+        if pending is not None and pending.status == "sealed":
+            complete_sealed(self.catalogue, self.store(), pending)
+
+    def _discovery(self) -> AbstractContextManager[Discovery]:
+        dataset = self.catalogue.dataset
+        trusted = dataset.mark_owner == self.wish.using and not self.wish.full
+        return self.discover(dataset.mark if trusted else None)
+
+    # -- the usual way ------------------------------------------------------------------------
+
+    def _store(self, discovery: Discovery, started_ns: int) -> Outcome:
+        retry = self.catalogue.failed_paths()
+        changeset = self.catalogue.begin(
+            name=self.wish.changeset_name, using=self.wish.using
+        )
+        crash_point("changeset-begun")
+        number, root = changeset.number, discovery.root
+        with Directories(root) as source:
+            dispatcher = Dispatcher(
+                self.catalogue,
+                lambda: self.workers(self.setting(number, root)),
+                Mounts(source),
+                changeset.changeset_no,
+                self.report,
+            )
+            retried = self._retry_first(retry, dispatcher, discovery, source)
+            for found in self._differences(discovery, source):
+                if found.path not in retried:
+                    dispatcher.take(found)
+            dispatcher.finish()
+        crash_point("batches-done")
+        setting = self.setting(number, root)
+        return self._conclude(discovery, changeset, setting, dispatcher, started_ns, retried)
+
+    def _retry_first(
+        self,
+        retry: list[RelPath],
+        dispatcher: Dispatcher,
+        discovery: Discovery,
+        source: Directories,
+    ) -> set[RelPath]:
+        """Paths that failed earlier come before everything else; which ones were taken."""
+        taken: set[RelPath] = set()
+        if not retry:
+            return taken
+        hints = (Change(path) for path in retry)
+        for found in self._lookup(discovery.root, source, self._seen).differences(hints):
+            taken.add(found.path)
+            dispatcher.take(found)
+        self._seen.unchanged = 0
+        return taken
+
+    def _differences(self, discovery: Discovery, source: Directories) -> Iterator[Difference]:
+        if self.wish.paths is not None:
+            lookup = self._lookup(discovery.root, source, self._seen)
+            hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in self.wish.paths)
+            return lookup.differences(hints)
+        changes = self._counted(discovery.changes)
+        if discovery.complete:
+            return merge(changes, self.catalogue.live(None), self._seen)
+        return self._lookup(discovery.root, source, self._seen).differences(changes)
+
+    def _lookup(self, root: bytes, source: Directories, seen: Seen) -> Lookup:
+        return Lookup(
+            source=source,
+            walk=lambda path: walk(root, self.excludes, self.note_failure, start=path),
+            live_at=self.catalogue.live_stat,
+            live_below=self.catalogue.live,
+            excludes=self.excludes,
+            report=self.note_failure,
+            seen=seen,
+        )
+
+    def _counted(self, changes: Iterator[Change]) -> Iterator[Change]:
+        for count, change in enumerate(changes):
+            if not count % REPORT_EVERY:
+                self.report(Progress("comparing", count, 0))
+                self.catalogue.renew_lease()
+            yield change
+
+    def note_failure(self, path: RelPath, error: str) -> None:
+        """A path that could not be looked at: what is stored of it stays as it is."""
+        self._seen.protected.add(path)
+        self._failed += 1
+        if len(self._failures) < MOST_FAILURES:
+            self._failures.append(Failure(path, error))
+
+    def _conclude(
+        self,
+        discovery: Discovery,
+        changeset: Changeset,
+        setting: SealSetting,
+        dispatcher: Dispatcher,
+        started_ns: int,
+        retried: set[RelPath],
+    ) -> Outcome:
+        failures = self._failures + dispatcher.failures
+        failed = self._failed + dispatcher.failed
+        if self._failures:
+            self.catalogue.note_failures(self._failures)
+        everything = discovery.complete and self.wish.paths is None
+        bad = {one.path for one in failures}
+        over = [path for path in self.catalogue.failed_paths() if path not in bad]
+        well = [path for path in over if path in retried or everything]
+        self.catalogue.settle_failures(
+            before_ns=started_ns if everything else None, paths=well
+        )
+        complete = everything and not self._failed
+        unchanged = self._seen.unchanged + dispatcher.refreshed
+        mark = self.catalogue.dataset.mark if self.wish.paths is not None else discovery.until
+        changeset = self.catalogue.set_outcome(
+            changeset,
+            mark=mark,
+            complete=complete,
+            fallback=None,
+            unchanged=unchanged,
+            failed=failed,
+        )
+        identity = None
+        if self.catalogue.pending_entries(changeset.changeset_no):
+            identity = Commit(self.catalogue, self.store(), setting).write(
+                changeset, mark=mark, complete=complete
+            )
+            changeset = self.catalogue.head() or changeset
+        else:
+            self.catalogue.drop(changeset)
+            if self.wish.paths is None:
+                self.catalogue.move_mark(mark, self.wish.using)
+        return Outcome(
+            changeset_id=identity,
+            complete=complete,
+            fallback=None,
+            written=changeset.written,
+            touched=changeset.touched,
+            removed=changeset.removed,
+            unchanged=unchanged,
+            failed=failed,
+            failures=failures,
+            bytes_read=changeset.bytes_read,
+            bytes_stored=changeset.bytes_stored,
+            objects_stored=changeset.objects_stored,
+        )
+
+    # -- a rehearsal ----------------------------------------------------------------------------
+
+    def _rehearse(self, discovery: Discovery) -> Outcome:
+        """What a push would look at; nothing is read or stored."""
+        written = removed = size = 0
+        with Directories(discovery.root) as source:
+            for found in self._differences(discovery, source):
+                if found.stat is None:
+                    removed += 1
+                else:
+                    written += 1
+                    if found.live is None or found.live.type == FileType.FILE:
+                        size += _size(found.stat)
+        return Outcome(
+            changeset_id=None,
+            complete=discovery.complete and not self._failed,
+            fallback=None,
+            written=written,
+            touched=0,
+            removed=removed,
+            unchanged=self._seen.unchanged,
+            failed=self._failed,
+            failures=self._failures,
+            bytes_read=size,
+            bytes_stored=0,
+            objects_stored=0,
+        )
+
+
+def _size(stat: os.stat_result) -> int:
+    return stat.st_size if stat.st_mode & 0o170000 == 0o100000 else 0

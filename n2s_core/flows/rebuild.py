@@ -1,0 +1,206 @@
+"""Reading the changesets of a store back: what `rebuild`, `recover` and a joining `init` share."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from n2s_core.errors import DamageError, Missing
+from n2s_core.layout import Shelf, object_name, parse_name
+from n2s_core.manifest import Entry, Head, SegmentRef, changeset_id, entries, segments
+from n2s_core.model import Progress, Report
+from n2s_core.packs import ObjectReader
+from n2s_core.ports import Store
+from n2s_core.sealing import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class HeadObject:
+    """A head as it lies in the store."""
+
+    identity: bytes
+    digest: bytes
+    size: int
+    head: Head
+
+
+@dataclass(slots=True)
+class Line:
+    """The changesets of one dataset, oldest first, as far as they hang together.
+
+    `from_checkpoint` says that the first of them is to be read from its checkpoint. `problems`
+    name what is missing or damaged; the tree of the tip is right when there are none.
+    """
+
+    dataset_id: bytes
+    name: str
+    chain: list[HeadObject]
+    from_checkpoint: bool = False
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def tip(self) -> Head:
+        """The newest head."""
+        return self.chain[-1].head
+
+
+def read_heads(
+    store: Store, master_key: bytes, on_damage: Callable[[str], None]
+) -> Iterator[HeadObject]:
+    """Every head in the store that opens; what is wrong with the others is reported."""
+    for found in store.list(Shelf.CHANGESETS.value):
+        parsed = parse_name(found.name)
+        if parsed is None:
+            continue
+        try:
+            data = store.get(found.name)
+            if blake3(data).digest() != parsed[1]:
+                message = "its bytes are not what its name says"
+                raise DamageError(message)
+            reader = ObjectReader(data, master_key)
+            _, _, first = next(reader.records(_raise))
+            if first.kind != Kind.HEAD:
+                message = "it does not begin with a head"
+                raise DamageError(message)
+            head = Head.parse(first.meta)
+        except (DamageError, Missing, StopIteration) as error:
+            on_damage(f"The changeset object {found.name} is damaged: {error}")
+            continue
+        yield HeadObject(changeset_id(first.meta_bytes), parsed[1], len(data), head)
+
+
+def _raise(problem: str) -> None:
+    raise DamageError(problem)
+
+
+def lines(
+    heads: list[HeadObject], problems: list[str]
+) -> list[Line]:
+    """The heads of a store sorted into one line for each dataset."""
+    by_dataset: dict[bytes, dict[bytes, HeadObject]] = {}
+    for one in heads:
+        by_dataset.setdefault(one.head.dataset_id, {})[one.identity] = one
+    return [
+        _line(dataset_id, members, list(problems)) for dataset_id, members in by_dataset.items()
+    ]
+
+
+def _line(dataset_id: bytes, members: dict[bytes, HeadObject], problems: list[str]) -> Line:
+    parents = {one.head.parent for one in members.values()}
+    tips = [one for one in members.values() if one.identity not in parents]
+    tips.sort(key=lambda one: (one.head.number, one.head.created_ns))
+    tip = tips[-1] if tips else max(members.values(), key=lambda one: one.head.number)
+    problems += [
+        f"Changeset {one.identity.hex()[:16]} (number {one.head.number}) is a side line of dataset"
+        f" {one.head.dataset!r}; the newest line was taken."
+        for one in tips[:-1]
+    ]
+    chain = [tip]
+    seen = {tip.identity}
+    while (parent := chain[-1].head.parent) is not None:
+        found = members.get(parent)
+        if found is None or parent in seen:
+            return _broken(dataset_id, chain, parent, problems)
+        seen.add(parent)
+        chain.append(found)
+    chain.reverse()
+    return Line(dataset_id, tip.head.dataset, chain, problems=problems)
+
+
+def _broken(
+    dataset_id: bytes, chain: list[HeadObject], parent: bytes, problems: list[str]
+) -> Line:
+    """A chain whose older end is missing: begin at its oldest checkpoint, if it has one."""
+    name = chain[0].head.dataset
+    broken = (
+        f"Changeset {parent.hex()[:16]}, the parent of number {chain[-1].head.number} of dataset"
+        f" {name!r}, is missing or damaged."
+    )
+    for at in range(len(chain) - 1, -1, -1):
+        if chain[at].head.checkpoint is not None:
+            kept = chain[: at + 1][::-1]
+            broken += (
+                f" Changesets before number {kept[0].head.number} cannot be restored;"
+                " from there on everything can, thanks to its checkpoint."
+            )
+            return Line(dataset_id, name, kept, from_checkpoint=True, problems=[*problems, broken])
+    broken += " Files that were last stored before it are not in the rebuilt tree."
+    return Line(dataset_id, name, chain[::-1], problems=[*problems, broken])
+
+
+@dataclass(frozen=True, slots=True)
+class EntryReader:
+    """Reads the entries of changesets and the lists of segments."""
+
+    store: Store
+    master_key: bytes
+    on_damage: Callable[[str], None]
+    report: Report
+
+    def changeset(self, one: HeadObject) -> Iterator[list[Entry]]:
+        """Its entries in the order in which they apply, record by record."""
+        for digest, count in one.head.entries:
+            yield from self._object(digest, count, one)
+        if one.head.inline is not None:
+            yield from self._inline(one)
+
+    def checkpoint(self, one: HeadObject) -> Iterator[list[Entry]]:
+        """The whole tree after a changeset that has a checkpoint."""
+        for digest, count in one.head.checkpoint or []:
+            yield from self._object(digest, count, one)
+
+    def _object(self, digest: bytes, count: int, one: HeadObject) -> Iterator[list[Entry]]:
+        name = object_name(Shelf.META, digest)
+        try:
+            data = self.store.get(name)
+            if blake3(data).digest() != digest:
+                self.on_damage(f"{name}, which holds {count} entries of changeset"
+                               f" {one.identity.hex()[:16]}, is damaged.")  # fmt: skip
+            reader = ObjectReader(data, self.master_key)
+        except (Missing, DamageError) as error:
+            self.on_damage(
+                f"{count} entries of changeset {one.identity.hex()[:16]} are lost with {name}: {error}"
+            )
+            return
+        got = 0
+        for found in self._records(reader, name):
+            got += len(found)
+            yield found
+        if got != count:
+            self.on_damage(f"{name} should hold {count} entries, {got} could be read.")
+
+    def _records(self, reader: ObjectReader, name: str) -> Iterator[list[Entry]]:
+        done = 0
+        for _, _, record in reader.records(lambda why: self.on_damage(f"{name}: {why}")):
+            if record.kind != Kind.ENTRIES:
+                continue
+            try:
+                found = list(entries(record.meta, record.payload))
+            except DamageError as error:
+                self.on_damage(f"{name}: {error}")
+                continue
+            done += len(found)
+            self.report(Progress("reading entries", done, 0))
+            yield found
+
+    def _inline(self, one: HeadObject) -> Iterator[list[Entry]]:
+        name = object_name(Shelf.CHANGESETS, one.digest)
+        data = self.store.get(name)
+        yield from self._records(ObjectReader(data, self.master_key), name)
+
+    def segments(self, entry: Entry) -> list[SegmentRef]:
+        """The segments of a file in pieces. Raises DamageError, Missing."""
+        found: list[SegmentRef] = []
+        for ref in entry.own if entry.content is None else entry.content:
+            if ref.digest is None:
+                message = "a file's entry refers to an object without a name"
+                raise DamageError(message)
+            name = object_name(Shelf.DATA, ref.digest)
+            prelude = self.store.get(name, 0, 88)
+            record = self.store.get(name, ref.offset, ref.length)
+            opened = ObjectReader(prelude, self.master_key).open_bytes(record)
+            if opened.kind != Kind.FILE:
+                message = f"{name}, offset {ref.offset}, should be a list of segments"
+                raise DamageError(message)
+            found.extend(segments(opened.meta, opened.payload, ref.digest))
+        return found

@@ -1,0 +1,108 @@
+"""What goes to a worker and what comes back: one batch of paths to seal.
+
+Everything here is pickled, so it is plain, and knows no other room's objects.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from n2s_core.model import Failure, FileRow, ObjectRow, SegmentRow
+from n2s_core.packs import Keyring
+from n2s_core.relpath import RelPath
+
+
+class Located(NamedTuple):
+    """A record in a confirmed object: its number in the catalogue, its BLAKE3, offset, length."""
+
+    object_no: int
+    digest: bytes
+    offset: int
+    length: int
+
+
+class Known(NamedTuple):
+    """What the catalogue says of a path (or of a link to the same inode) and where its content is."""
+
+    row: FileRow
+    content: list[Located]
+
+
+class Item(NamedTuple):
+    """One path to look at.
+
+    `known` is the live version of the path. `link` is another path's version that is the same
+    inode in the same state: its content is taken without reading. `segments` are confirmed
+    records by the hash of their payload, from earlier versions and from a push that died.
+    """
+
+    path: RelPath
+    mount: bytes = b""
+    known: Known | None = None
+    link: Known | None = None
+    segments: dict[bytes, Located] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One unit of work. Objects get the numbers from `object_base` on."""
+
+    changeset_no: int
+    object_base: int
+    items: list[Item]
+    removed: list[RelPath] = field(default_factory=list)
+    inline: bool = False
+    removed_files: int = 0
+    removed_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SealSetting:
+    """What is the same for all batches of a push. `pack_size` in bytes, 0 for one blob an object."""
+
+    root: bytes
+    dataset_id: bytes
+    dataset: str
+    number: int
+    keyring: Keyring
+    pack_size: int
+    share: bool = False
+
+
+class StoredSegments(NamedTuple):
+    """Progress inside a large file: an object was confirmed that holds these segments."""
+
+    path: RelPath
+    stored: ObjectRow
+    segments: list[tuple[bytes, int, int]]
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What became of a batch. `entries` is (object_no, digest, count) in `meta/`, or None.
+
+    `rows` are new versions, in the order of FileRow; `replaced` those of them that had a live
+    version; `refreshed` are (ctime_ns, inode, nlink, path) of paths whose stored state is still right;
+    `inline` is the metadata and payload of an ENTRIES record for the head.
+    """
+
+    rows: list[tuple[object, ...]] = field(default_factory=list)
+    replaced: list[RelPath] = field(default_factory=list)
+    removed: list[RelPath] = field(default_factory=list)
+    refreshed: list[tuple[int, int, int, RelPath]] = field(default_factory=list)
+    vanished: list[RelPath] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    segments: list[SegmentRow] = field(default_factory=list)
+    objects: list[ObjectRow] = field(default_factory=list)
+    contents: list[tuple[bytes, int, int, int, int]] = field(default_factory=list)
+    entries: tuple[int, bytes, int] | None = None
+    inline: tuple[bytes, bytes, int] | None = None
+    written: int = 0
+    touched: int = 0
+    bytes_read: int = 0
+    files_delta: int = 0
+    bytes_delta: int = 0
+
+
+Emit = Callable[[StoredSegments], None]
+FindContent = Callable[[int, bytes], Located | None]

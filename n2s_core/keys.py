@@ -1,0 +1,139 @@
+"""The master key and the key objects that wrap it (docs/format.md, section 2)."""
+
+import secrets
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from n2s_core.errors import FormatError, KeyProblem
+
+MAGIC = b"N2SKEY"
+VERSION = 1
+ARGON2ID = 1
+KEY_SIZE = 32
+KEY_FILE_PREFIX = "n2s-key-1:"
+_STORE_ID_CONTEXT = "n2s format 1 store id"
+_FIXED = struct.Struct("<6sBBIII16s12sH")
+MOST_MEMORY_KIB = 4 << 20
+MOST_ITERATIONS = 64
+MOST_LANES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class KdfCost:
+    """Cost of Argon2id: memory in KiB, passes, lanes."""
+
+    memory_kib: int = 65536
+    iterations: int = 3
+    lanes: int = 4
+
+
+DEFAULT_COST = KdfCost()
+
+
+def new_master_key() -> bytes:
+    """32 random bytes."""
+    return secrets.token_bytes(KEY_SIZE)
+
+
+def store_id(master_key: bytes) -> bytes:
+    """16 bytes that tell stores apart; not secret."""
+    return blake3(master_key, derive_key_context=_STORE_ID_CONTEXT).digest()[:16]
+
+
+def _derive(passphrase: str, salt: bytes, cost: KdfCost) -> bytes:
+    kdf = Argon2id(
+        salt=salt,
+        length=KEY_SIZE,
+        iterations=cost.iterations,
+        lanes=cost.lanes,
+        memory_cost=cost.memory_kib,
+    )
+    return kdf.derive(passphrase.encode("utf-8", "surrogateescape"))
+
+
+def wrap(
+    master_key: bytes,
+    passphrase: str,
+    *,
+    created_ns: int,
+    label: str = "",
+    cost: KdfCost = DEFAULT_COST,
+) -> bytes:
+    """The bytes of a new key object."""
+    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    info: bytes = msgpack.packb({"t": created_ns, "l": label})
+    head = _FIXED.pack(
+        MAGIC, VERSION, ARGON2ID, cost.memory_kib, cost.iterations, cost.lanes, salt, nonce, len(info)
+    )
+    head += info
+    return head + ChaCha20Poly1305(_derive(passphrase, salt, cost)).encrypt(nonce, master_key, head)
+
+
+def _parse(data: bytes) -> tuple[KdfCost, bytes, bytes, bytes, bytes]:
+    damaged = "A key object is damaged: it is not as long as it says, or not a key object at all."
+    if len(data) < _FIXED.size or data[:6] != MAGIC:
+        raise FormatError(damaged)
+    _, version, kdf, memory, iterations, lanes, salt, nonce, size = _FIXED.unpack_from(data)
+    if version != VERSION or kdf != ARGON2ID:
+        message = f"A key object has version {version} and KDF {kdf}; this n2s reads 1 and 1."
+        raise FormatError(message)
+    if len(data) != _FIXED.size + size + KEY_SIZE + 16:
+        raise FormatError(damaged)
+    if memory > MOST_MEMORY_KIB or iterations > MOST_ITERATIONS or lanes > MOST_LANES:
+        message = f"A key object asks for {memory} KiB, {iterations} passes, {lanes} lanes: refused."
+        raise FormatError(message)
+    head = data[: _FIXED.size + size]
+    return KdfCost(memory, iterations, lanes), salt, nonce, head, data[len(head) :]
+
+
+def unwrap(data: bytes, passphrase: str) -> bytes | None:
+    """The master key in a key object, None when it has another passphrase.
+
+    Raises FormatError for bytes that are no key object of this version.
+    """
+    cost, salt, nonce, head, sealed = _parse(data)
+    try:
+        key = _derive(passphrase, salt, cost)
+        return ChaCha20Poly1305(key).decrypt(nonce, sealed, head)
+    except InvalidTag:
+        return None
+    except (ValueError, MemoryError) as error:
+        message = f"A key object asks for an Argon2id that cannot be computed here: {error}."
+        raise FormatError(message) from error
+
+
+def info(data: bytes) -> dict[str, Any]:
+    """Creation time (`t`, ns) and label (`l`) of a key object, which are not secret."""
+    _, _, _, head, _ = _parse(data)
+    found = msgpack.unpackb(head[_FIXED.size :])
+    return found if isinstance(found, dict) else {}
+
+
+def read_key_file(path: Path) -> bytes:
+    """The master key in a key file. Raises KeyProblem."""
+    try:
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"The key file {path} cannot be read: {error}."
+        raise KeyProblem(message) from error
+    try:
+        key = bytes.fromhex(text.removeprefix(KEY_FILE_PREFIX))
+    except ValueError:
+        key = b""
+    if len(key) != KEY_SIZE:
+        message = f"{path} is not a key file; it should hold '{KEY_FILE_PREFIX}' and 64 hex digits."
+        raise KeyProblem(message)
+    return key
+
+
+def key_file_text(master_key: bytes) -> str:
+    """The contents of a key file."""
+    return f"{KEY_FILE_PREFIX}{master_key.hex()}\n"

@@ -1,0 +1,265 @@
+"""Node maps, entries and heads: what records say (docs/format.md, section 5)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import msgpack
+from blake3 import blake3
+
+from n2s_core.errors import DamageError
+from n2s_core.model import FileType, Op
+from n2s_core.relpath import RelPath, is_safe
+
+NODES_PER_RECORD = 256
+SEGMENTS_PER_RECORD = 8192
+ENTRIES_PER_RECORD = 4096
+THIS_OBJECT = -1
+_CHANGESET_CONTEXT = "n2s format 1 changeset id"
+
+packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+class Ref(NamedTuple):
+    """Where a record lies: BLAKE3 of the object (None: the same object), offset and length."""
+
+    digest: bytes | None
+    offset: int
+    length: int
+
+
+class Entry(NamedTuple):
+    """One entry of a changeset; `own` and `content` as in section 5.7."""
+
+    op: Op
+    node: dict[str, Any]
+    ctime_ns: int
+    inode: int
+    own: list[Ref]
+    content: list[Ref] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a changeset; fields as in section 5.8."""
+
+    dataset_id: bytes
+    dataset: str
+    number: int
+    parent: bytes | None
+    created_ns: int
+    name: str
+    using: str
+    mark: bytes | None
+    complete: bool
+    host: str
+    root: bytes
+    entries: list[tuple[bytes, int]]
+    inline: tuple[int, bytes] | None = None
+    checkpoint: list[tuple[bytes, int]] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        """The metadata of the HEAD record."""
+        body: dict[str, Any] = {
+            "d": self.dataset_id,
+            "N": self.dataset,
+            "k": self.number,
+            "P": self.parent,
+            "t": self.created_ns,
+            "n": self.name,
+            "u": self.using,
+            "M": self.mark,
+            "C": self.complete,
+            "H": self.host,
+            "R": self.root,
+            "e": self.entries,
+            "i": self.inline,
+            "S": self.counts,
+        }
+        if self.checkpoint is not None:
+            body["x"] = self.checkpoint
+        packed: bytes = msgpack.packb(body)
+        return packed
+
+    def with_inline(self, entries: int, digest: bytes) -> "Head":
+        """The same head, carrying entries itself: their number, BLAKE3 of the records."""
+        return replace(self, inline=(entries, digest))
+
+    @staticmethod
+    def parse(body: dict[str, Any]) -> "Head":
+        """The head in the metadata of a record. Raises DamageError."""
+        try:
+            inline = body["i"]
+            checkpoint = body.get("x")
+            head = Head(
+                dataset_id=bytes(body["d"]),
+                dataset=str(body["N"]),
+                number=int(body["k"]),
+                parent=body["P"],
+                created_ns=int(body["t"]),
+                name=str(body["n"]),
+                using=str(body["u"]),
+                mark=body["M"],
+                complete=bool(body["C"]),
+                host=str(body["H"]),
+                root=bytes(body["R"]),
+                entries=[(bytes(name), int(count)) for name, count in body["e"]],
+                inline=None if inline is None else (int(inline[0]), bytes(inline[1])),
+                checkpoint=None
+                if checkpoint is None
+                else [(bytes(name), int(count)) for name, count in checkpoint],
+                counts={str(key): int(count) for key, count in body["S"].items()},
+            )
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            message = f"The head of a changeset opens but lacks what it must say: {error!r}."
+            raise DamageError(message) from error
+        if not isinstance(head.parent, bytes | None) or not isinstance(head.mark, bytes | None):
+            message = "The head of a changeset opens but its parent or mark is not bytes."
+            raise DamageError(message)
+        return head
+
+
+def changeset_id(packed_head: bytes) -> bytes:
+    """32 bytes that name the changeset with these HEAD metadata."""
+    return blake3(packed_head, derive_key_context=_CHANGESET_CONTEXT).digest()
+
+
+class ObjectTable:
+    """The list `O` of a record: every object once, in the order of first use."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.digests: list[bytes] = []
+        self._index: dict[bytes, int] = {}
+
+    def index(self, digest: bytes | None) -> int:
+        """Position of an object in the list; -1 for the object of the referring record."""
+        if digest is None:
+            return THIS_OBJECT
+        found = self._index.get(digest)
+        if found is None:
+            found = self._index[digest] = len(self.digests)
+            self.digests.append(digest)
+        return found
+
+    def refs(self, refs: list[Ref]) -> list[tuple[int, int, int]]:
+        """Refs as the format writes them."""
+        return [(self.index(digest), offset, length) for digest, offset, length in refs]
+
+
+def pack_entry(
+    table: ObjectTable,
+    op: Op,
+    node: bytes,
+    *,
+    ctime_ns: int,
+    inode: int,
+    own: list[Ref],
+    content: list[Ref] | None,
+) -> bytes:
+    """One WRITE or TOUCH entry around the packed map `node`."""
+    rest = packb(
+        (ctime_ns, inode, table.refs(own), None if content is None else table.refs(content))
+    )
+    return b"".join((b"\x96", op.to_bytes(1, "big"), node, rest[1:]))
+
+
+def pack_removal(path: RelPath) -> bytes:
+    """One REMOVE entry."""
+    packed: bytes = packb((int(Op.REMOVE), {"p": path}))
+    return packed
+
+
+def _stream(payload: bytes) -> Iterator[Any]:
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(payload) + 1)
+    unpacker.feed(payload)
+    try:
+        yield from unpacker
+    except (ValueError, msgpack.UnpackException) as error:
+        message = "A record opens but its list is not MessagePack."
+        raise DamageError(message) from error
+
+
+def _parse_refs(value: Any, digests: list[bytes], this: bytes | None) -> list[Ref]:
+    refs = []
+    for index, offset, length in value:
+        if index == THIS_OBJECT:
+            refs.append(Ref(this, int(offset), int(length)))
+        elif 0 <= index < len(digests):
+            refs.append(Ref(digests[index], int(offset), int(length)))
+        else:
+            message = "A record refers to an object that its own list does not name."
+            raise DamageError(message)
+    return refs
+
+
+def check_node(node: Any) -> dict[str, Any]:
+    """A node map whose path may be used below a root. Raises DamageError."""
+    if not isinstance(node, dict):
+        message = "A list of nodes holds something that is no map."
+        raise DamageError(message)
+    path = node.get("p")
+    if not isinstance(path, bytes) or not is_safe(path):
+        message = f"A node has a path that leads out of the tree: {path!r}."
+        raise DamageError(message)
+    return node
+
+
+def entries(meta: dict[str, Any], payload: bytes) -> Iterator[Entry]:
+    """The entries of one ENTRIES record. Raises DamageError."""
+    try:
+        digests = [bytes(digest) for digest in meta.get("O", [])]
+        for packed in _stream(payload):
+            op, node = Op(packed[0]), check_node(packed[1])
+            if op is Op.REMOVE:
+                yield Entry(op, node, 0, 0, [], None)
+                continue
+            FileType(node["t"])
+            content = packed[5]
+            yield Entry(
+                op,
+                node,
+                int(packed[2]),
+                int(packed[3]),
+                _parse_refs(packed[4], digests, None),
+                None if content is None else _parse_refs(content, digests, None),
+            )
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        message = f"An entry of a changeset is not what the format says: {error!r}."
+        raise DamageError(message) from error
+
+
+def nodes(payload: bytes) -> Iterator[dict[str, Any]]:
+    """The node maps of one NODES record. Raises DamageError."""
+    for node in _stream(payload):
+        yield check_node(node)
+
+
+class SegmentRef(NamedTuple):
+    """One line of a FILE record; `digest` None means the same object."""
+
+    file_offset: int
+    length: int
+    segment_hash: bytes
+    ref: Ref
+
+
+def pack_segments(table: ObjectTable, segments: list[SegmentRef]) -> bytes:
+    """The payload of a FILE record."""
+    return b"".join(
+        packb((part.file_offset, part.length, part.segment_hash, table.index(part.ref.digest), part.ref.offset, part.ref.length))
+        for part in segments
+    )
+
+
+def segments(meta: dict[str, Any], payload: bytes, this: bytes | None) -> Iterator[SegmentRef]:
+    """The segments of one FILE record of the object `this`. Raises DamageError."""
+    try:
+        digests = [bytes(digest) for digest in meta.get("O", [])]
+        for offset, length, digest, *ref in _stream(payload):
+            (found,) = _parse_refs([ref[:3]], digests, this)
+            yield SegmentRef(int(offset), int(length), bytes(digest), found)
+    except (TypeError, ValueError, IndexError) as error:
+        message = f"A list of segments is not what the format says: {error!r}."
+        raise DamageError(message) from error

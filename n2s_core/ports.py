@@ -1,0 +1,65 @@
+"""The protocols between the rooms: who offers what to whom."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+from n2s_core.model import Discovery, Mark, ObjectStat, Source
+
+
+@runtime_checkable
+class Discoverer(Protocol):
+    """A plugin that yields the paths that changed since a mark."""
+
+    name: str
+
+    def check(self, source: Source) -> None:
+        """Raise DiscoveryError when the plugin cannot work here: why, and what to do."""
+
+    def discover(self, source: Source, since: Mark | None) -> AbstractContextManager[Discovery]:
+        """What changed since the mark `since` (None: everything is new)."""
+
+
+class Store(Protocol):
+    """Where objects go. Names are those of docs/format.md, section 1.
+
+    Promises of every implementation, stated by tests/contracts/store.py:
+    an object is seen whole or not at all; putting the same name again is no error and the object
+    is whole afterwards; a stream that is not `size` bytes long raises StoreError and becomes no
+    object; an object that is not there raises Missing; Refused will never succeed; Unavailable
+    may later. Safe for use from several threads.
+    """
+
+    url: str
+
+    def put(self, name: str, data: Iterable[bytes], size: int) -> None:
+        """Store `size` bytes under `name`; when it returns the store has confirmed their size."""
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The bytes from `offset` on, `length` of them or up to the end.
+
+        A range that ends behind the object is cut there. Raises Missing.
+        """
+
+    def stat(self, name: str) -> ObjectStat:
+        """Size of an object. Raises Missing."""
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """Objects in the folder `prefix` ("keys", "data/ab") in any order; none if there is no such folder.
+
+        Only names of the layout are listed; temporary files are not.
+        """
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+    def close(self) -> None:
+        """Free what the store holds; nothing may be called afterwards."""
+
+
+class Executor(Protocol):
+    """The part of `concurrent.futures.Executor` that the flows use."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
+        """Run `fn(*args)` somewhere."""

@@ -1,0 +1,126 @@
+"""Rows of the catalogue and nodes of the format are the same facts in two spellings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from n2s_core.errors import DamageError
+from n2s_core.manifest import Entry, ObjectTable, Ref, pack_entry, packb
+from n2s_core.model import LIVE, FileRow, FileType, Op
+from n2s_core.reading import clamp_ns
+from n2s_core.sealing import unpack_map
+
+_RARE = ("l", "d", "x")
+DigestOf = Callable[[int], bytes]
+NumberOf = Callable[[bytes], int]
+
+
+def node_of(row: FileRow) -> dict[str, Any]:
+    """The node map of a row, without `a`."""
+    node: dict[str, Any] = {
+        "p": row.path,
+        "t": row.type,
+        "s": row.size,
+        "m": row.mtime_ns,
+        "o": row.mode,
+        "u": row.uid,
+        "g": row.gid,
+    }
+    if row.user_name is not None:
+        node["U"] = row.user_name
+    if row.group_name is not None:
+        node["G"] = row.group_name
+    if row.nlink > 1:
+        node["n"] = row.nlink
+        node["i"] = row.inode
+        if row.mount:
+            node["f"] = row.mount
+    if row.extra is not None:
+        node.update(unpack_map(row.extra))
+    if row.file_hash is not None:
+        node["h"] = row.file_hash
+    if row.blob_id is not None:
+        node["b"] = row.blob_id
+    if row.segments >= 0:
+        node["q"] = row.segments
+    return node
+
+
+def numbered_content(row: FileRow) -> list[tuple[int, int, int]]:
+    """Where the content lies, as (object_no, offset, length); nothing for what has none."""
+    if row.file_hash is None or not row.size:
+        return []
+    if row.content is None:
+        return [(row.object_no, row.record_offset, row.record_length)]
+    return [tuple(ref) for ref in msgpack.unpackb(row.content)]
+
+
+def entry_of(row: FileRow, table: ObjectTable, digest_of: DigestOf) -> bytes:
+    """The WRITE entry that gives back a row, for checkpoints."""
+    content = [Ref(digest_of(number), at, size) for number, at, size in numbered_content(row)]
+    own = [Ref(digest_of(row.object_no), row.record_offset, row.record_length)]
+    if content and content[0] == own[0]:
+        own, content = content, []
+    return pack_entry(
+        table,
+        Op.WRITE,
+        packb(node_of(row)),
+        ctime_ns=row.ctime_ns,
+        inode=row.inode,
+        own=own,
+        content=content or None,
+    )
+
+
+def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
+    """The row of a WRITE or TOUCH entry. Raises DamageError when the entry lacks something."""
+    node = entry.node
+    try:
+        extra = {key: node[key] for key in _RARE if key in node}
+        refs = entry.own if entry.content is None and len(entry.own) > 1 else entry.content
+        content = refs and packb([(number_of(_named(ref)), *ref[1:]) for ref in refs])
+        own = entry.own[0]
+        return FileRow(
+            path=node["p"],
+            valid_from=valid_from,
+            valid_to=LIVE,
+            type=int(FileType(node["t"])),
+            size=int(node["s"]),
+            mtime_ns=clamp_ns(int(node["m"])),
+            ctime_ns=clamp_ns(entry.ctime_ns),
+            mode=int(node["o"]) & 0o7777,
+            uid=int(node["u"]),
+            gid=int(node["g"]),
+            user_name=_text(node.get("U")),
+            group_name=_text(node.get("G")),
+            inode=entry.inode,
+            nlink=int(node.get("n", 1)),
+            mount=bytes(node.get("f", b"")),
+            file_hash=_bytes(node.get("h")),
+            blob_id=_bytes(node.get("b")),
+            object_no=number_of(_named(own)),
+            record_offset=own.offset,
+            record_length=own.length,
+            content=content or None,
+            segments=int(node.get("q", -1)),
+            extra=packb(extra) if extra else None,
+        )
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        message = f"An entry for {node.get('p')!r} lacks what it must say: {error!r}."
+        raise DamageError(message) from error
+
+
+def _named(ref: Ref) -> bytes:
+    if ref.digest is None:
+        message = "it refers to an object without a name"
+        raise ValueError(message)
+    return ref.digest
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _bytes(value: Any) -> bytes | None:
+    return None if value is None else bytes(value)

@@ -1,0 +1,82 @@
+"""The stores: from a URL to something that takes objects.
+
+Importing this loads neither http.client nor subprocess; an rclone URL does.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from n2s_core.errors import UsageError
+from n2s_core.ports import Store
+from n2s_core.stores.file import FileStore
+from n2s_core.stores.spec import StoreSpec
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_KINDS = "a folder (/path or file:/path) and an rclone remote (rclone:REMOTE:PATH)"
+
+
+@contextmanager
+def start(spec: StoreSpec) -> Iterator[StoreSpec]:
+    """Start what the store of `spec` needs; gives a spec that every process can open.
+
+    To be entered once, by the main process. What was started ends with the context, or with
+    the process.
+    """
+    scheme, _ = _split(spec.url)
+    if scheme != "rclone" or spec.rclone_address is not None:
+        yield spec
+        return
+    from n2s_core.stores.rclone_process import RcloneProcess  # noqa: PLC0415 - start-up time
+
+    with RcloneProcess() as address:
+        yield replace(spec, rclone_address=address)
+
+
+def open_store(spec: StoreSpec) -> Store:
+    """The store of a spec, which for an rclone remote comes from `start`; the caller closes it."""
+    scheme, rest = _split(spec.url)
+    if scheme == "file":
+        return _file_store(rest)
+    from n2s_core.stores.rclone import RcloneStore, judge_remote  # noqa: PLC0415 - start-up time
+
+    judge_remote(rest)
+    if spec.rclone_address is None:
+        message = "An rclone store is opened with a spec that start() gave."
+        raise RuntimeError(message)
+    return RcloneStore(rest, spec.rclone_address)
+
+
+def create_store(spec: StoreSpec) -> None:
+    """Make the folder of a store in a folder; remotes are made by their first put."""
+    scheme, rest = _split(spec.url)
+    if scheme == "file":
+        _file_store(rest).create()
+
+
+def _file_store(path: str) -> FileStore:
+    absolute = Path(path).absolute()
+    return FileStore(absolute, url=f"file:{absolute}")
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Scheme and rest; a path without a scheme is a file URL. Raises UsageError."""
+    match = _SCHEME.fullmatch(url)
+    scheme, rest = ("file", url) if match is None else (match[1].lower(), match[2])
+    if scheme not in {"file", "rclone"}:
+        message = (
+            f"{scheme}: is no kind of store; there are {_KINDS}. "
+            f"For a folder of this name write ./{scheme}:..."
+        )
+        raise UsageError(message)
+    if scheme == "file" and match is not None and rest.startswith("//"):
+        if not rest.startswith("///"):
+            message = "A file URL has no host; write file:/path or file:///path."
+            raise UsageError(message)
+        rest = rest[2:]
+    if not rest or "\0" in rest:
+        message = f"The store URL {scheme}: names nothing; there are {_KINDS}."
+        raise UsageError(message)
+    return scheme, rest

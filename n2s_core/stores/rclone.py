@@ -1,0 +1,214 @@
+"""A store on any rclone remote."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from n2s_core.errors import Missing, Refused, StoreError, Unavailable, UsageError
+from n2s_core.faults import crash_point
+from n2s_core.layout import parse_name
+from n2s_core.model import ObjectStat
+from n2s_core.stores.naming import judge_folder, judge_name, wrong_length
+from n2s_core.stores.rclone_errors import describe, judge
+from n2s_core.stores.rclone_rc import Answer, RcClient
+from n2s_core.stores.spec import RcloneAddress
+
+CALL_LIMIT_S = 120.0
+LIST_LIMIT_S = 600.0
+SLOWEST_BYTES_PER_S = 16 << 10
+LARGEST_BYTES = 64 << 20
+_NOT_FOUND = 404
+_BAD_STATUS = 400
+_LEAN = {"filesOnly": True, "noModTime": True, "noMimeType": True}
+
+
+class RcloneStore:
+    """Objects below one remote (`nas:backup`, `:local:/path`), through a shared `rclone rcd`.
+
+    An object is first written to the spool and then copied by rclone, because rclone stores
+    what arrived of an upload whose sender died (`operations/uploadfile`), while a copy has a
+    known size, goes to a temporary name where the backend has no atomic upload, and is compared
+    by size and hash. Folders and buckets that are missing are made by the first put. Does not
+    own the process behind `address`; without it every call raises Unavailable.
+    """
+
+    def __init__(self, remote: str, address: RcloneAddress, *, url: str | None = None) -> None:
+        self.url = f"rclone:{remote}" if url is None else url
+        self._remote = judge_remote(remote)
+        self._shown = describe(remote)
+        self._spool = address.spool
+        self._client = RcClient(address)
+
+    def put(self, name: str, data: Iterable[bytes], size: int) -> None:
+        """Store `size` bytes under `name`; an object that is there already is replaced.
+
+        One of a wrong size is removed again. An error that `data` raises passes through.
+        """
+        judge_name(name)
+        spooled = os.urandom(16).hex()
+        path = f"{self._spool}/{spooled}"
+        try:
+            self._write(path, name, data, size)
+            crash_point("store-put-written")
+            answer = self._client.call(
+                "operations/copyfile",
+                {
+                    "srcFs": self._spool,
+                    "srcRemote": spooled,
+                    "dstFs": self._remote,
+                    "dstRemote": name,
+                    "_config": {"IgnoreTimes": True},
+                },
+                limit_s=_limit_s(size),
+            )
+        finally:
+            with suppress(OSError):
+                os.unlink(path)
+        try:
+            self._require(answer)
+        except Missing as error:
+            raise self._not_taken(name) from error
+        crash_point("store-put-renamed")
+        self._confirm(name, size)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The bytes of a range, cut at the end of the object."""
+        judge_name(name)
+        if offset < 0 or (length is not None and length < 0):
+            message = f"The range {offset}+{length} of {name} does not exist."
+            raise Refused(message)
+        if length == 0:
+            self.stat(name)
+            return b""
+        last = "" if length is None else offset + length - 1
+        byte_range = None if (offset == 0 and length is None) else f"bytes={offset}-{last}"
+        limit_s = _limit_s(LARGEST_BYTES if length is None else length)
+        answer = self._client.read(self._remote, name, byte_range, limit_s=limit_s)
+        if answer.status < _BAD_STATUS:
+            return self._cut(name, answer.body, length)
+        return self._explain_get(name, answer, offset)
+
+    def stat(self, name: str) -> ObjectStat:
+        """Size of an object."""
+        answer = self._call("operations/stat", {"remote": judge_name(name), "opt": _LEAN})
+        item = answer.json().get("item")
+        if item is None:
+            message = f"{name} is not in the store {self._shown}."
+            raise Missing(message)
+        return ObjectStat(name, int(item["Size"]))
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """Objects in one folder; the first `next` may raise."""
+        parameters = {"remote": judge_folder(prefix), "opt": {**_LEAN, "recurse": False}}
+        try:
+            answer = self._call("operations/list", parameters, limit_s=LIST_LIMIT_S)
+        except Missing:
+            return
+        for item in answer.json().get("list") or ():
+            name = f"{prefix}/{item['Name']}"
+            if parse_name(name) is not None:
+                yield ObjectStat(name, int(item["Size"]))
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with suppress(Missing):
+            self._call("operations/deletefile", {"remote": judge_name(name)})
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._client.close()
+
+    def _call(
+        self, method: str, parameters: Mapping[str, Any], *, limit_s: float = CALL_LIMIT_S
+    ) -> Answer:
+        answer = self._client.call(method, {"fs": self._remote, **parameters}, limit_s=limit_s)
+        return self._require(answer)
+
+    def _require(self, answer: Answer) -> Answer:
+        """The answer itself when it is a good one; otherwise its error."""
+        if answer.status < _BAD_STATUS:
+            return answer
+        if answer.status == _NOT_FOUND and "not found" in answer.error:
+            message = f"What was asked for is not in the store {self._shown}."
+            raise Missing(message)
+        raise judge(answer.error, self._remote)
+
+    def _explain_get(self, name: str, answer: Answer, offset: int) -> bytes:
+        """Why a read failed; b"" when the range starts behind the object.
+
+        rclone answers 404 "Not Found" whenever an object cannot be opened, be it a range behind
+        its end or a passing fault; only its JSON "object not found" means that it is missing.
+        """
+        if answer.status != _NOT_FOUND:
+            raise judge(answer.error, self._remote)
+        if offset >= self.stat(name).size:
+            return b""
+        message = f"The remote {self._shown} has {name} but could not open it."
+        raise Unavailable(message)
+
+    def _cut(self, name: str, body: bytes, length: int | None) -> bytes:
+        if length is not None and len(body) > length:
+            message = f"The remote {self._shown} gave more of {name} than was asked for."
+            raise Unavailable(message)
+        return body
+
+    def _confirm(self, name: str, size: int) -> None:
+        """Raise unless the store says that the object has its size; a wrong one is removed."""
+        try:
+            found = self.stat(name).size
+        except Missing as error:
+            raise self._not_taken(name) from error
+        if found != size:
+            with suppress(StoreError):
+                self.delete(name)
+            raise wrong_length(name, found, size, f"in the store {self._shown}")
+
+    def _not_taken(self, name: str) -> Unavailable:
+        return Unavailable(f"The remote {self._shown} did not keep {name}.")
+
+    def _write(self, path: str, name: str, data: Iterable[bytes], size: int) -> None:
+        total = 0
+        try:
+            file = open(path, "xb", buffering=1 << 20)  # noqa: SIM115 - closed two lines down
+        except OSError as error:
+            raise self._spool_error(error) from error
+        with file:
+            for chunk in data:
+                total += len(chunk)
+                if total > size:
+                    break
+                try:
+                    file.write(chunk)
+                except OSError as error:
+                    raise self._spool_error(error) from error
+            try:
+                file.flush()
+            except OSError as error:
+                raise self._spool_error(error) from error
+        if total != size:
+            raise wrong_length(name, total, size, "or more" if total > size else "in the stream")
+
+    def _spool_error(self, error: OSError) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return Unavailable("The rclone process of this run has ended.")
+        message = f"The spool {self._spool} cannot be written: {error.strerror}; see TMPDIR."
+        return Unavailable(message)
+
+
+def judge_remote(remote: str) -> str:
+    """`remote` itself when rclone can be asked about it; raises UsageError otherwise."""
+    if ":" not in remote or not remote.isprintable():
+        message = f"{describe(remote)!r} is not a remote; write rclone:REMOTE:PATH."
+        raise UsageError(message)
+    if "]" in remote:
+        message = (
+            f"rclone cannot serve the remote {describe(remote)} because of its ']'; "
+            "define an alias remote for it in rclone's configuration."
+        )
+        raise UsageError(message)
+    return remote
+
+
+def _limit_s(size: int) -> float:
+    return CALL_LIMIT_S + size / SLOWEST_BYTES_PER_S

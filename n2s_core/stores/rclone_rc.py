@@ -1,0 +1,159 @@
+"""Talking to `rclone rcd` over its unix socket: one kept connection per thread."""
+
+import base64
+import http.client
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from n2s_core.errors import Unavailable
+from n2s_core.stores.spec import RcloneAddress
+
+READ_BYTES = 256 << 10
+
+
+class Answer(NamedTuple):
+    """Status and body of one answer; `error` is rclone's own sentence, "" when there is none."""
+
+    status: int
+    body: bytes
+    error: str
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; raises Unavailable when it is none."""
+        found = _json_object(self.body)
+        if found is None:
+            message = "rclone gave an answer that is not JSON."
+            raise Unavailable(message)
+        return found
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+        self.owner_pid = os.getpid()
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+    def is_stale(self) -> bool:
+        """Whether rclone hung up (it died), or another process shares the socket (we forked)."""
+        if self.owner_pid != os.getpid():
+            return True
+        if self.sock is None:
+            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+class RcClient:
+    """Calls of rclone's rc API. Safe for threads and for processes that fork.
+
+    Every call ends within its `limit_s`; one that gets no whole answer raises Unavailable.
+    Answers with an error status are returned, not raised.
+    """
+
+    def __init__(self, address: RcloneAddress) -> None:
+        self._socket = address.socket
+        secret = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {secret}"}
+        self._threads = threading.local()
+
+    def call(self, method: str, parameters: Mapping[str, Any], *, limit_s: float) -> Answer:
+        """One rc method with JSON parameters."""
+        body = json.dumps(parameters).encode()
+        headers = {**self._headers, "Content-Type": "application/json"}
+        return self._ask("POST", f"/{method}", body, headers, limit_s=limit_s)
+
+    def read(self, remote: str, name: str, byte_range: str | None, *, limit_s: float) -> Answer:
+        """The bytes of one object (`--rc-serve`), or of a range such as `bytes=0-99`."""
+        headers = dict(self._headers)
+        if byte_range is not None:
+            headers["Range"] = byte_range
+        path = quote(f"[{remote}]/{name}", safe="/")
+        return self._ask("GET", f"/{path}", None, headers, limit_s=limit_s)
+
+    def close(self) -> None:
+        """Close the connection of this thread; those of others close with their threads."""
+        connection: _Connection | None = getattr(self._threads, "connection", None)
+        if connection is not None:
+            connection.close()
+            del self._threads.connection
+
+    def _ask(
+        self, verb: str, path: str, body: bytes | None, headers: dict[str, str], *, limit_s: float
+    ) -> Answer:
+        deadline = time.monotonic() + limit_s
+        connection = self._connection(limit_s)
+        try:
+            connection.request(verb, path, body, headers)
+            with connection.getresponse() as response:
+                data = _body(response, connection.sock, deadline)
+                return Answer(response.status, data, _error(response.status, data))
+        except TimeoutError as error:
+            self.close()
+            message = f"rclone did not finish within {limit_s:.0f} seconds."
+            raise Unavailable(message) from error
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            message = f"rclone does not answer ({type(error).__name__}); it may be starting anew."
+            raise Unavailable(message) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _connection(self, limit_s: float) -> _Connection:
+        connection: _Connection | None = getattr(self._threads, "connection", None)
+        if connection is not None and connection.is_stale():
+            self.close()
+            connection = None
+        if connection is None:
+            connection = self._threads.connection = _Connection(self._socket)
+        connection.timeout = limit_s
+        if connection.sock is not None:
+            connection.sock.settimeout(limit_s)
+        return connection
+
+
+def _body(response: http.client.HTTPResponse, sock: socket.socket | None, deadline: float) -> bytes:
+    """All of the body; a shorter one than announced raises IncompleteRead."""
+    expected = response.length
+    parts: list[bytes] = []
+    while True:
+        if sock is not None:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+        part = response.read1(READ_BYTES)
+        if not part:
+            break
+        parts.append(part)
+    data = b"".join(parts)
+    if expected is not None and len(data) != expected:
+        raise http.client.IncompleteRead(data, expected - len(data))
+    return data
+
+
+def _error(status: int, data: bytes) -> str:
+    if status < http.client.BAD_REQUEST:
+        return ""
+    found = _json_object(data)
+    if found is not None and isinstance(found.get("error"), str):
+        return str(found["error"])
+    return data[:200].decode("utf-8", "replace").strip()
+
+
+def _json_object(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
