@@ -517,11 +517,8 @@ class Ref:
 
 
 def targets(meta: dict[str, Any]) -> list[bytes]:
-    """Return the object names that a record points to.
-
-    In a FILE record the page gives `o` to these and to the mode alike; a list is these, and `O` is taken too.
-    """
-    found = meta.get("O", meta.get("o"))
+    """Return the object names that a record points to."""
+    found = meta.get("O")
     return [digest(name, "an object name") for name in found] if type(found) is list else []
 
 
@@ -839,8 +836,6 @@ def add_node(state: State, record: Record, item: object, age: Age) -> None:
         refs = judged_refs(source.get("a", []), targets(record.meta), age.object)
         state.put(judged_node(source), source, refs, age)
         return
-    if record.kind == FILE and type(source.get("o")) is list:  # see targets(): the mode is not known then
-        source = source | {"o": 0o600}
     node, part = judged_node(source), source.get("k")
     if record.kind == BLOB or part is None:
         state.put(node, source, [own], age)

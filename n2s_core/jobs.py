@@ -31,13 +31,14 @@ class Known(NamedTuple):
 class Item(NamedTuple):
     """One path to look at.
 
-    `known` is the live version of the path. `link` is another path's version that is the same
+    `regular` says that it was a regular file a moment ago. `known` is the live version of the path. `link` is another path's version that is the same
     inode in the same state: its content is taken without reading. `segments` are confirmed
     records by the hash of their payload, from earlier versions and from a push that died.
     """
 
     path: RelPath
     mount: bytes = b""
+    regular: bool = False
     known: Known | None = None
     link: Known | None = None
     segments: dict[bytes, Located] | None = None

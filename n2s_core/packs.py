@@ -18,6 +18,7 @@ from n2s_core.sealing import (
     master_prelude,
     open_prelude,
     parse_header,
+    stated_size,
     public_prelude,
 )
 
@@ -91,7 +92,7 @@ class Pack:
         pieces = iter(self._chunks)
         digest = blake3(next(pieces))
         for header, sealed in zip(pieces, pieces, strict=True):
-            if parse_header(header).size != HEADER_SIZE + len(sealed):
+            if stated_size(header) != HEADER_SIZE + len(sealed):
                 message = "A record was not written as it was meant; check this machine's memory."
                 raise DamageError(message)
             opener.authenticate(header, sealed)

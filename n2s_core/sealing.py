@@ -210,6 +210,11 @@ def parse_header(view: Buffer, offset: int = 0) -> Header:
     return Header(kind, bytes(view[offset + 12 : offset + 44]), HEADER_SIZE + size)
 
 
+def stated_size(header: bytes) -> int:
+    """Length of the record with this header, in bytes; the header is one that will be authenticated."""
+    return HEADER_SIZE + int(_START.unpack_from(header)[4])
+
+
 def x25519_private(master_key: bytes) -> X25519PrivateKey:
     """The private key of the store."""
     return X25519PrivateKey.from_private_bytes(

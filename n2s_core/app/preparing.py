@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from n2s_core import config as configuration
 from n2s_core.app import secrets
+from n2s_core.app.answers import Json
 from n2s_core.app.opening import opened
 from n2s_core.app.rebuilding import rebuild_into, survey
 from n2s_core.app.workspace import Workspace, absolute_url
@@ -38,6 +39,9 @@ class InitOrder:
     using: str = "find"
     options: Mapping[str, str] | None = None
     exclude: tuple[str, ...] = ()
+    exclude_if_present: tuple[str, ...] = ()
+    exclude_caches: bool = False
+    one_file_system: bool = False
     catalogue: str | None = None
     share: bool = False
     pack_size: int | None = None
@@ -55,6 +59,18 @@ class Prepared:
     store_url: str
     joined: bool
     adopted: bool
+
+    def to_json(self) -> Json:
+        """The fields by name, ids in hexadecimal."""
+        return {
+            "config": str(self.config),
+            "dataset": self.dataset,
+            "dataset_id": self.dataset_id.hex(),
+            "store": self.store_url,
+            "store_id": self.store_id.hex(),
+            "joined": self.joined,
+            "adopted": self.adopted,
+        }
 
 
 def init(order: InitOrder, report: Report) -> Prepared:
@@ -154,6 +170,12 @@ def _write_config(
         dataset["root"] = os.fspath(root)
     if order.exclude:
         dataset["exclude"] = list(order.exclude)
+    if order.exclude_if_present:
+        dataset["exclude_if_present"] = list(order.exclude_if_present)
+    if order.exclude_caches:
+        dataset["exclude_caches"] = True
+    if order.one_file_system:
+        dataset["one_file_system"] = True
     if order.options:
         dataset["options"] = dict(order.options)
     store: dict[str, object] = {"url": url}

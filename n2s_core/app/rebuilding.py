@@ -1,12 +1,22 @@
 """Rebuilding of catalogues from a store."""
 
+import contextlib
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+from n2s_core.app import secrets
+from n2s_core.app.answers import Json
+from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
-from n2s_core.errors import DamageError, Missing
+from n2s_core.clock import now_ns
+from n2s_core.errors import CatalogueError, DamageError, KeyProblem, Missing
+from n2s_core.facts import Lease
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
-from n2s_core.layout import FOLDERS, Shelf, parse_name
+from n2s_core.keys import read_key_file, store_id
+from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
 from n2s_core.manifest import Entry
 from n2s_core.model import FileRow, Op, Progress, Report, SegmentRow
 from n2s_core.ports import Store
@@ -60,7 +70,20 @@ def rebuild_into(
             first = False
         reader = EntryReader(store, master_key, problems.append, report)
         _replay(line, into, reader, problems)
+        for one in line.chain:
+            _note_origin(catalogue, one)
+    problems += [
+        f"{object_name(Shelf(lost.shelf), lost.digest)}, which files need, is missing or empty;"
+        " 'n2s verify' names the files."
+        for lost in catalogue.queries.objects_without_bytes()
+    ]
     return problems
+
+
+def _note_origin(catalogue: Catalogue, one: HeadObject) -> None:
+    """So that a verify can say which changeset a damaged list of entries belongs to."""
+    lists = [digest for digest, _ in [*one.head.entries, *(one.head.checkpoint or [])]]
+    catalogue.queries.note_changeset(one.identity, [one.digest, *lists])
 
 
 def _replay(line: Line, into: Rebuilding, reader: EntryReader, problems: list[str]) -> None:
@@ -119,4 +142,157 @@ def _apply(
     into.apply(list(rows.values()), list(removed), segments)
 
 
-__all__ = ["HeadObject", "rebuild_into", "survey"]
+# -- the command -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildAnswer:
+    """What a rebuild could have. `problems` are sentences about what is missing or damaged."""
+
+    catalogue: Path
+    datasets: tuple[str, ...]
+    changesets: int
+    files: int
+    bytes: int
+    objects: int
+    stored_bytes: int
+    problems: tuple[str, ...]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """3 when something was missing or damaged."""
+        return 3 if self.problems else 0
+
+    def to_json(self) -> Json:
+        """The fields by name."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        found["catalogue"] = str(self.catalogue)
+        found["datasets"] = list(self.datasets)
+        found["problems"] = list(self.problems)
+        found["seconds"] = round(self.seconds, 3)
+        return found
+
+
+def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
+    """Make the catalogue of a dataset anew and put it in the place of the old one, if there is one.
+
+    Raises LeaseHeld while a push of the dataset is running, N2sError when nothing can be had; the
+    old catalogue then stays as it is.
+    """
+    started_ns = now_ns()
+    path = space.config.catalogue_path
+    new = path.with_name(path.name + ".new")
+    with _Old(path, bytes.fromhex(space.config.dataset.id)) as old:
+        store = space.store
+        master, whole, damaged = _unlock(space, old.keys)
+        problems = [f"The key object {name} is damaged." for name in damaged]
+        found = survey(store, master, report)
+        _remove_database(new)
+
+        def keep_lease(progress: Progress) -> None:
+            old.renew()
+            report(progress)
+
+        with Catalogue.create(new, store_id=store_id(master), store_url=space.store_url) as made:
+            for digest, data in whole:
+                made.remember_key(digest, data)
+            dataset_id = bytes.fromhex(space.config.dataset.id)
+            mine = [line for line in found if line.dataset_id == dataset_id]
+            if not mine:
+                made.add_dataset(dataset_id, space.config.dataset.name)
+            problems += rebuild_into(made, store, master, mine, keep_lease)
+            dataset, totals = made.dataset(dataset_id), made.queries.totals()
+            changesets = len(made.queries.changesets(dataset.dataset_no))
+            made.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _install(new, path)
+    return RebuildAnswer(
+        catalogue=path,
+        datasets=(dataset.name,),
+        changesets=changesets,
+        files=dataset.live_files,
+        bytes=dataset.live_bytes,
+        objects=totals.objects,
+        stored_bytes=totals.stored_bytes,
+        problems=tuple(problems),
+        seconds=(now_ns() - started_ns) / 1e9,
+    )
+
+
+def _unlock(
+    space: Workspace, kept: list[tuple[bytes, bytes]]
+) -> tuple[bytes, list[tuple[bytes, bytes]], list[str]]:
+    """Master key, whole key objects, names of damaged ones; the old catalogue's copies help out."""
+    whole, damaged = secrets.key_objects(space.store)
+    if space.config.key.key_file:
+        return read_key_file(Path(space.config.key.key_file).expanduser()), whole, damaged
+    secret = secrets.passphrase(space.config.key)
+    where = f"the store {space.store_url}"
+    try:
+        return secrets.unlock(whole, damaged, secret, where=where), whole, damaged
+    except KeyProblem:
+        if whole or not kept:
+            raise
+        return secrets.unlock(kept, [], secret, where=where), kept, damaged
+
+
+class _Old:
+    """The catalogue that is to be replaced, as far as it can be read; holds its lease.
+
+    The lease is not given back: who opens the old file in the last moment must not push into it.
+    """
+
+    def __init__(self, path: Path, dataset_id: bytes) -> None:
+        self.keys: list[tuple[bytes, bytes]] = []
+        self._path = path
+        self._dataset_id = dataset_id
+        self._catalogue: Catalogue | None = None
+        self._lease: Lease | None = None
+
+    def __enter__(self) -> "_Old":
+        """Raises LeaseHeld."""
+        with contextlib.suppress(CatalogueError):
+            self._catalogue = Catalogue(self._path)
+            self.keys = self._catalogue.key_objects()
+            dataset = self._catalogue.dataset(self._dataset_id)
+            self._lease = self._catalogue.leases.acquire(dataset.dataset_no)
+        return self
+
+    def renew(self) -> None:
+        """Prolong the lease when it is time."""
+        if self._catalogue is not None and self._lease is not None:
+            with contextlib.suppress(CatalogueError):
+                self._catalogue.leases.renew(self._lease)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Close it; after a failure it stays in use, so the lease goes back."""
+        if self._catalogue is None:
+            return
+        if kind is not None and self._lease is not None:
+            with contextlib.suppress(CatalogueError):
+                self._catalogue.leases.release(self._lease)
+        self._catalogue.close()
+
+
+def _remove_database(path: Path) -> None:
+    for ending in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _install(new: Path, path: Path) -> None:
+    """Put the new file in the place of the old one.
+
+    The write-ahead log of the old one goes first: it would be taken for one of the new file.
+    """
+    fd = os.open(new, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    for ending in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+__all__ = ["HeadObject", "RebuildAnswer", "rebuild", "rebuild_into", "survey"]

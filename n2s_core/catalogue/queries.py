@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgpack
+
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.pushes import CHANGESET_COLUMNS, FILE_COLUMNS
 from n2s_core.errors import UsageError
@@ -188,6 +190,59 @@ class Queries:
                 [(time_ns, number) for number in object_nos],
             )
 
+    def note_changeset(self, changeset_id: bytes, digests: list[bytes]) -> None:
+        """Remember to which changeset a head and its lists of entries belong, after a rebuild."""
+        with self._db.transaction():
+            self._db.execute_many(
+                "UPDATE objects SET changeset_no = (SELECT changeset_no FROM changesets"
+                " WHERE changeset_id = ?) WHERE digest = ?",
+                [(changeset_id, digest) for digest in digests],
+            )
+
+    def objects_without_bytes(self) -> list[ObjectRow]:
+        """Objects that versions refer to and that a rebuild found missing or empty."""
+        rows = self._db.all(
+            "SELECT object_no, shelf, digest, size FROM objects WHERE size = 0 ORDER BY object_no"
+        )
+        return [ObjectRow(row[0], row[1], bytes(row[2]), row[3]) for row in rows]
+
+    def paths_of(self, object_nos: set[int]) -> Iterator[RelPath]:
+        """Paths, in byte order, of which any version needs one of these objects.
+
+        A version needs the objects of its record, its content and its segments; of a damaged head
+        or list of entries the paths are those that its changeset wrote or removed.
+        """
+        changesets, blobs = self._touched_by(object_nos)
+        last: RelPath | None = None
+        for path, begun, ended, object_no, content, blob_id in self._db.stream(
+            "SELECT path, valid_from, valid_to, object_no, content, blob_id FROM files"
+            " ORDER BY path"
+        ):
+            if path != last and (
+                object_no in object_nos
+                or begun in changesets
+                or ended in changesets
+                or (blob_id is not None and blob_id in blobs)
+                or (content is not None and not _places(content).isdisjoint(object_nos))
+            ):
+                last = path
+                yield path
+
+    def _touched_by(self, object_nos: set[int]) -> tuple[set[int], set[bytes]]:
+        """Changesets whose own objects, and blobs whose segments are among these objects."""
+        changesets: set[int] = set()
+        blobs: set[bytes] = set()
+        for number in object_nos:
+            row = self._db.one(
+                "SELECT changeset_no FROM objects WHERE object_no = ? AND shelf <> 'data'", (number,)
+            )
+            if row is not None:
+                changesets.add(int(row[0]))
+        for blob_id, number in self._db.stream("SELECT blob_id, object_no FROM segments"):
+            if number in object_nos:
+                blobs.add(blob_id)
+        return changesets, blobs
+
     def totals(self) -> Totals:
         """Confirmed objects and their bytes."""
         row = self._db.one("SELECT count(*), coalesce(sum(size), 0) FROM objects")
@@ -220,3 +275,8 @@ class Queries:
             (dataset_no,),
         )
         return 0 if row is None else int(row[0])
+
+
+def _places(content: bytes) -> set[int]:
+    """The objects in a packed list of places."""
+    return {int(ref[0]) for ref in msgpack.unpackb(content)}

@@ -156,14 +156,15 @@ class Dispatcher:
     def _add(self, found: Difference, stat: os.stat_result, mount: bytes) -> None:
         known = self._known(found)
         segments = None
-        if statlib.S_ISREG(stat.st_mode):
+        regular = statlib.S_ISREG(stat.st_mode)
+        if regular:
             size = stat.st_size
             if size > cutting.LARGE or (known is not None and known.row.segments >= 0):
                 blob = None if known is None else known.row.blob_id
                 segments = self.catalogue.segments_of(found.path, blob) or None
             self._weight += size
             self._bytes += size
-        self._append(Item(found.path, mount, known=known, segments=segments))
+        self._append(Item(found.path, mount, regular, known, segments=segments))
 
     def _append(self, item: Item) -> None:
         self._items.append(item)

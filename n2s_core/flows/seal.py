@@ -84,6 +84,9 @@ class _Worker:
             if item.link is not None:
                 self._link(item, item.link)
                 return
+            if item.regular:
+                self._file(item)
+                return
             stat = self._source.lstat(item.path)
             if statlib.S_ISREG(stat.st_mode):
                 self._file(item)

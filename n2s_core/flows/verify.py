@@ -103,6 +103,21 @@ class Verify:
             self._found.bytes += len(found)
             if found != data:
                 self._found.damaged[name] = "the key object is not what was written"
+        self._other_keys()
+
+    def _other_keys(self) -> None:
+        """Key objects that were added elsewhere, of which only the name is known."""
+        known = {digest for digest, _ in self.catalogue.key_objects()}
+        for stat in self.store.list(Shelf.KEYS.value):
+            parsed = parse_name(stat.name)
+            if parsed is None or parsed[1] in known:
+                continue
+            self._found.objects += 1
+            self._found.checked += 1
+            data = self.store.get(stat.name)
+            self._found.bytes += len(data)
+            if blake3(data).digest() != parsed[1]:
+                self._found.damaged[stat.name] = "the key object is not what was written"
 
     def _sizes(self, folder: str) -> dict[bytes, int]:
         """Sizes of the objects in a folder of the store, by BLAKE3; one folder is kept for each shelf."""
@@ -123,6 +138,10 @@ class Verify:
             self._bad.add(row.object_no)
             return
         self._found.checked += 1
+        if not size:
+            self._found.damaged[name] = "it is empty"
+            self._bad.add(row.object_no)
+            return
         if row.size and size != row.size:
             self._found.damaged[name] = f"it has {size} bytes instead of {row.size}"
             self._bad.add(row.object_no)

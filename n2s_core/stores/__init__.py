@@ -14,6 +14,8 @@ from n2s_core.ports import Store
 from n2s_core.stores.file import FileStore
 from n2s_core.stores.spec import StoreSpec
 
+__all__ = ["StoreSpec", "create_store", "open_store", "start"]
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _KINDS = "a folder (/path or file:/path) and an rclone remote (rclone:REMOTE:PATH)"
 

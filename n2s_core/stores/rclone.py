@@ -1,6 +1,7 @@
 """A store on any rclone remote."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -35,7 +36,7 @@ class RcloneStore:
 
     def __init__(self, remote: str, address: RcloneAddress, *, url: str | None = None) -> None:
         self.url = f"rclone:{remote}" if url is None else url
-        self._remote = judge_remote(remote)
+        self._remote = _as_folder(judge_remote(remote))
         self._shown = describe(remote)
         self._spool = address.spool
         self._client = RcClient(address)
@@ -184,6 +185,7 @@ class RcloneStore:
                     raise self._spool_error(error) from error
             try:
                 file.flush()
+                os.utime(file.fileno(), ns=(0, _unique_ns()))
             except OSError as error:
                 raise self._spool_error(error) from error
         if total != size:
@@ -208,6 +210,23 @@ def judge_remote(remote: str) -> str:
         )
         raise UsageError(message)
     return remote
+
+
+def _unique_ns() -> int:
+    """A time of change that no other object has.
+
+    rclone (1.75) names its temporary file after size and time of the source, and two that put
+    the same object at once would write into the same one.
+    """
+    return time.time_ns() // 10**9 * 10**9 + int.from_bytes(os.urandom(4)) % 10**9
+
+
+def _as_folder(remote: str) -> str:
+    """`remote` with a slash at its end, so that rclone does not ask whether it is a file.
+
+    When that question fails for S3, be it once, rclone takes it for a file and remembers that.
+    """
+    return remote if remote.endswith((":", "/")) else f"{remote}/"
 
 
 def _limit_s(size: int) -> float:

@@ -41,7 +41,7 @@ _ADVICE = (
         "access is denied; check the credentials and what they allow",
     ),
     (
-        r"too ?large|not a directory|is a directory|file name too long|status ?code: 400",
+        r"too ?large|(?<!a file )not a directory|is a directory|name too long|status ?code: 400",
         "it does not take this object",
     ),
 )
@@ -52,7 +52,7 @@ _HARMLESS = frozenset({"", "true", "false"})
 
 def judge(text: str, remote: str) -> StoreError:
     """The error for rclone's `text` about `remote`; Unavailable when no pattern knows it."""
-    name = describe(remote)
+    name = describe(remote.removesuffix("/"))
     shown = scrub(text, remote)
     if not _BUSY.search(text):
         for pattern, advice in _REFUSED:

@@ -50,7 +50,8 @@ _FLAGS = (
 class RcloneProcess:
     """Runs `rclone rcd`; a context manager that gives the address, which other processes may use.
 
-    It listens on a unix socket in a new folder of mode 0700 and asks for a random password. It
+    It listens on a unix socket in a new folder of mode 0700, which alone keeps others out of old
+    versions (1.65.2 asks nobody on a unix socket), and newer ones ask for a random password. It
     ends with this process however that ends: the kernel signals it (PR_SET_PDEATHSIG) when the
     thread that started it is gone, so that thread stays to watch it. A process that dies is
     started again at the same address; one that dies twice within `SHORT_LIFE_S` of its start

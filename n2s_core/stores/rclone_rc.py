@@ -45,6 +45,10 @@ class _Connection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
+    def __del__(self) -> None:
+        """Hang up when the thread ends, or the client is dropped."""
+        self.close()
+
     def is_stale(self) -> bool:
         """Whether rclone hung up (it died), or another process shares the socket (we forked)."""
         if self.owner_pid != os.getpid():
@@ -81,7 +85,10 @@ class RcClient:
         if byte_range is not None:
             headers["Range"] = byte_range
         path = quote(f"[{remote}]/{name}", safe="/")
-        return self._ask("GET", f"/{path}", None, headers, limit_s=limit_s)
+        answer = self._ask("GET", f"/{path}", None, headers, limit_s=limit_s)
+        if answer.error:
+            self.close()  # old versions announce another length than they send, and hang up
+        return answer
 
     def close(self) -> None:
         """Close the connection of this thread; those of others close with their threads."""

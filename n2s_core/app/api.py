@@ -1,0 +1,245 @@
+"""The public Python API: what the commands do, as functions.
+
+Paths are str, bytes or Path; `root` is the directory that was prepared and `config` its
+configuration (a file, or a folder that holds one); with neither the rules of the command line
+apply. Every function raises N2sError with a sentence for the user, and answers a frozen fact with
+`to_json()`. `report` hears of progress. The passphrase comes from the environment or the
+configuration. Each function imports what it needs, because a push that finds nothing to do takes
+less time than the imports of a restore.
+"""
+# ruff: noqa: PLC0415 - see above
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from n2s_core.app.answers import PathLike, PullAnswer, PushAnswer
+from n2s_core.app.workspace import Workspace
+from n2s_core.model import Progress, Report
+
+if TYPE_CHECKING:
+    from n2s_core.app.examining import Examination, PluginAnswer
+    from n2s_core.app.preparing import Prepared
+    from n2s_core.app.rebuilding import RebuildAnswer
+    from n2s_core.app.verifying import VerifyAnswer
+
+
+def silent(_progress: Progress) -> None:
+    """The report of whoever does not want to know."""
+
+
+def path_of(path: PathLike) -> Path:
+    """A Path; bytes that are not UTF-8 survive in it."""
+    return Path(os.fsdecode(path))
+
+
+def workspace(root: PathLike | None, config: PathLike | None) -> Workspace:
+    """The dataset that is meant. A context manager. Raises ConfigError."""
+    wanted = config if config is not None else root
+    return Workspace.find(None if wanted is None else path_of(wanted))
+
+
+def init(
+    root: PathLike,
+    store: str,
+    *,
+    dataset: str | None = None,
+    using: str = "find",
+    options: Mapping[str, str] | None = None,
+    exclude: Iterable[str] = (),
+    exclude_if_present: Iterable[str] = (),
+    exclude_caches: bool = False,
+    one_file_system: bool = False,
+    catalogue: str | None = None,
+    share: bool = False,
+    pack_size: int | None = None,
+    config: PathLike | None = None,
+    report: Report = silent,
+) -> "Prepared":
+    """Prepare a dataset; a store that exists is joined, and a dataset in it is continued.
+
+    A dataset that is prepared already is refused.
+    """
+    from n2s_core.app.preparing import InitOrder
+    from n2s_core.app.preparing import init as prepare
+
+    order = InitOrder(
+        root=path_of(root),
+        store_url=store,
+        dataset=dataset,
+        using=using,
+        options=options,
+        exclude=tuple(exclude),
+        exclude_if_present=tuple(exclude_if_present),
+        exclude_caches=exclude_caches,
+        one_file_system=one_file_system,
+        catalogue=catalogue,
+        share=share,
+        pack_size=pack_size,
+        config=None if config is None else path_of(config),
+    )
+    return prepare(order, report)
+
+
+def push(
+    root: PathLike | None = None,
+    paths: Iterable[PathLike] | None = None,
+    *,
+    config: PathLike | None = None,
+    changeset_name: str = "",
+    using: str | None = None,
+    options: Mapping[str, str] | None = None,
+    exclude: Iterable[str] = (),
+    full: bool = False,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> PushAnswer:
+    """Store what changed. `paths` (relative to the root, or absolute below it) ask no discoverer.
+
+    Paths that cannot be read are failures in the answer; the rest is stored.
+    """
+    with workspace(root, config) as space:
+        space.begin_unlock()
+        from n2s_core.app.pushing import PushOrder
+        from n2s_core.app.pushing import push as run
+
+        order = PushOrder(
+            changeset_name=changeset_name,
+            using=using,
+            options=options,
+            exclude=tuple(exclude),
+            paths=None if paths is None else [os.fsencode(path) for path in paths],
+            full=full,
+            dry_run=dry_run,
+        )
+        done, used, seconds = run(space, order, report)
+        return PushAnswer(
+            changeset_id=None if done.changeset_id is None else done.changeset_id.hex(),
+            changeset_name=changeset_name,
+            dataset=space.config.dataset.name,
+            using=used,
+            complete=done.complete,
+            fallback=done.fallback,
+            written=done.written,
+            touched=done.touched,
+            removed=done.removed,
+            unchanged=done.unchanged,
+            failed=done.failed,
+            failures=tuple(done.failures),
+            bytes_read=done.bytes_read,
+            bytes_stored=done.bytes_stored,
+            objects_stored=done.objects_stored,
+            seconds=seconds,
+            dry_run=dry_run,
+        )
+
+
+def pull(
+    target_path: PathLike,
+    root: PathLike | None = None,
+    paths: Iterable[PathLike] = (),
+    *,
+    config: PathLike | None = None,
+    changeset_id: str | None = None,
+    at: str | None = None,
+    force: bool = False,
+    delete: bool = False,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> PullAnswer:
+    """Restore a changeset (an id, a prefix of one, "latest"), or the state `at` an ISO 8601 time.
+
+    Files that are right already are skipped, different ones are replaced with `force` only, and
+    with `delete` what the changeset does not have is removed from the target.
+    """
+    with workspace(root, config) as space:
+        space.begin_unlock()
+        from n2s_core.app.asking import chosen
+        from n2s_core.app.pulling import pull as run
+        from n2s_core.app.pulling import source_of
+        from n2s_core.flows.pull import PullWish
+        from n2s_core.relpath import parse
+
+        wish = PullWish(
+            target=os.fsencode(os.path.abspath(os.fsdecode(target_path))),
+            paths=tuple(parse(os.fsencode(path), root=space.root) for path in paths),
+            force=force,
+            delete=delete,
+            dry_run=dry_run,
+        )
+        changeset = chosen(space.catalogue.queries, space.dataset, changeset_id, at)
+        done, seconds = run(source_of(space, changeset), wish, report)
+        return PullAnswer(
+            changeset_id=(changeset.changeset_id or b"").hex(),
+            dataset=space.config.dataset.name,
+            target=wish.target,
+            files=done.files,
+            bytes=done.bytes,
+            skipped=done.skipped,
+            damaged=done.damaged,
+            failures=tuple(done.failures),
+            seconds=seconds,
+            dry_run=dry_run,
+        )
+
+
+def verify(
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    percent: float = 0.0,
+    older_than_ns: int | None = None,
+    report: Report = silent,
+) -> "VerifyAnswer":
+    """Compare the store with the catalogue; read `percent` of the objects, hash and open them.
+
+    `older_than_ns`: only objects whose last verification is at least as long ago.
+    """
+    from n2s_core.app.verifying import verify as run
+
+    with workspace(root, config) as space:
+        return run(space, percent=percent, older_than_ns=older_than_ns, report=report)
+
+
+def rebuild(
+    root: PathLike | None = None, *, config: PathLike | None = None, report: Report = silent
+) -> "RebuildAnswer":
+    """Make the catalogue anew from the store; what cannot be read is named in the answer."""
+    from n2s_core.app.rebuilding import rebuild as run
+
+    with workspace(root, config) as space:
+        return run(space, report)
+
+
+def recover(
+    store: str,
+    target_path: PathLike,
+    *,
+    dataset: str | None = None,
+    changeset_id: str | None = None,
+    at: str | None = None,
+    report: Report = silent,
+) -> PullAnswer:
+    """Restore with nothing but the store and its passphrase."""
+    from n2s_core.app.recovering import RecoverOrder
+    from n2s_core.app.recovering import recover as run
+
+    target = path_of(target_path)
+    return run(RecoverOrder(store, target, dataset, changeset_id, at), report)
+
+
+def plugins(
+    root: PathLike | None = None, *, config: PathLike | None = None
+) -> "list[PluginAnswer]":
+    """Every plugin of this installation, and whether it works for this dataset or directory."""
+    from n2s_core.app.examining import examine_plugins
+
+    return examine_plugins(root, config)
+
+
+def doctor(root: PathLike | None = None, *, config: PathLike | None = None) -> "Examination":
+    """Look at everything that a push or a pull needs; never raises N2sError."""
+    from n2s_core.app.examining import examine
+
+    return examine(root, config)

@@ -1,0 +1,308 @@
+"""The public functions that ask the catalogue; none of them needs the passphrase."""
+
+import fnmatch
+import os
+import threading
+from collections.abc import Iterator
+
+from n2s_core.app.answers import PathLike
+from n2s_core.app.api import workspace
+from n2s_core.app.listings import (
+    ChangesetAnswer,
+    DiffAnswer,
+    Place,
+    StatusAnswer,
+    StoreState,
+    Version,
+    WhereAnswer,
+)
+from n2s_core.app.workspace import Workspace
+from n2s_core.catalogue.queries import Queries
+from n2s_core.clock import parse_iso
+from n2s_core.errors import N2sError, UsageError
+from n2s_core.facts import Changeset, Dataset
+from n2s_core.layout import Shelf, object_name
+from n2s_core.model import LIVE, Failure, FileRow
+from n2s_core.relpath import RelPath, parse, show
+from n2s_core.rows import numbered_content
+from n2s_core.stores import open_store, start
+from n2s_core.stores.spec import StoreSpec
+
+REACH_S = 10.0
+
+
+def chosen(
+    queries: Queries, dataset: Dataset, changeset_id: str | None, at: str | None
+) -> Changeset:
+    """The changeset that is meant: by id, by time, else the latest. Raises UsageError."""
+    if at is None:
+        return queries.changeset(dataset, changeset_id or "latest")
+    if changeset_id is not None:
+        message = "Give a changeset id or a time, not both."
+        raise UsageError(message)
+    return queries.changeset_at(dataset, parse_iso(at))
+
+
+class _Naming:
+    """Turns rows of one dataset into versions that name their changesets."""
+
+    def __init__(self, queries: Queries, dataset: Dataset) -> None:
+        self._by_number = {
+            one.changeset_no: one for one in queries.changesets(dataset.dataset_no)
+        }
+
+    def version(self, row: FileRow, *, removed: bool = False) -> Version:
+        """`removed`: what ended the version was the removal of the path."""
+        made, ended = self._by_number.get(row.valid_from), self._by_number.get(row.valid_to)
+        return Version(
+            row.path,
+            row.type,
+            row.size,
+            row.mtime_ns,
+            row.mode,
+            row.uid,
+            row.gid,
+            row.user_name,
+            row.group_name,
+            row.file_hash,
+            row.blob_id,
+            None if made is None else made.changeset_id,
+            None if made is None else made.created_ns,
+            None if ended is None else ended.changeset_id,
+            removed,
+        )
+
+    def created_ns(self, row: FileRow) -> int:
+        """When the changeset of a version was made."""
+        made = self._by_number.get(row.valid_from)
+        return 0 if made is None else made.created_ns
+
+
+def status(
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    changeset_id: str | None = None,
+) -> StatusAnswer:
+    """What is stored, confirmed, pending and failed; files and bytes are those of the changeset."""
+    with workspace(root, config) as space:
+        dataset, queries = space.dataset, space.catalogue.queries
+        stored = queries.changesets(dataset.dataset_no)
+        files, size = dataset.live_files, dataset.live_bytes
+        shown = stored[0] if stored else None
+        if changeset_id is not None:
+            shown = queries.changeset(dataset, changeset_id)
+            files, size = queries.tree_size(dataset.dataset_no, shown.changeset_no)
+        totals = queries.totals()
+        failures = queries.failures(dataset.dataset_no)
+        return StatusAnswer(
+            dataset=dataset.name,
+            root=space.root,
+            store=_reach(space.store_url),
+            changeset=None if shown is None else ChangesetAnswer.of(shown),
+            changesets=len(stored),
+            files=files,
+            bytes=size,
+            objects=totals.objects,
+            stored_bytes=totals.stored_bytes,
+            pending=queries.count_pending(dataset.dataset_no),
+            failures=tuple(Failure(path, error) for path, error, _, _ in failures),
+            last_push_ns=stored[0].stored_ns if stored else None,
+            last_verify_ns=dataset.last_verify_ns,
+        )
+
+
+def _reach(url: str) -> StoreState:
+    """Whether the store answers within REACH_S seconds."""
+    found: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            with start(StoreSpec(url)) as spec:
+                store = open_store(spec)
+                try:
+                    next(iter(store.list(Shelf.KEYS.value)), None)
+                finally:
+                    store.close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the store cannot be reached
+            found.append(str(error))
+        else:
+            found.append(None)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_S)
+    error = found[0] if found else f"The store does not answer within {REACH_S:.0f} s."
+    return StoreState(url, error is None, error)
+
+
+def changesets(
+    root: PathLike | None = None, *, config: PathLike | None = None
+) -> list[ChangesetAnswer]:
+    """All stored changesets, newest first."""
+    with workspace(root, config) as space:
+        found = space.catalogue.queries.changesets(space.dataset.dataset_no)
+        return [ChangesetAnswer.of(one) for one in found]
+
+
+def list_files(
+    root: PathLike | None = None,
+    path: PathLike = b"",
+    *,
+    config: PathLike | None = None,
+    changeset_id: str | None = None,
+) -> Iterator[Version]:
+    """The paths at and below `path` in a changeset, in byte order, without the root itself.
+
+    One by one: memory does not follow the tree. The catalogue is open until the last.
+    """
+    with workspace(root, config) as space:
+        dataset, queries = space.dataset, space.catalogue.queries
+        number = queries.changeset(dataset, changeset_id or "latest").changeset_no
+        under = _relative(space, path)
+        if under and queries.at(dataset.dataset_no, number, under) is None:
+            message = f"{show(under)} is not in that changeset; 'n2s history' tells where it was."
+            raise UsageError(message)
+        naming = _Naming(queries, dataset)
+        for row in queries.tree(dataset.dataset_no, number, under=under):
+            if row.path:
+                yield naming.version(row)
+
+
+def _relative(space: Workspace, path: PathLike) -> RelPath:
+    return parse(os.fsencode(path), root=space.root)
+
+
+def search(
+    pattern: str | bytes,
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> Iterator[Version]:
+    """Versions whose path matches a glob, by path and age.
+
+    The pattern is matched with the whole path (`*` matches `/` too), and without a `/` in it with
+    the last component as well. `since` and `until` bound the time of the changeset.
+    """
+    first_ns = parse_iso(since) if since else None
+    last_ns = parse_iso(until) if until else None
+    glob = os.fsencode(pattern)
+    names = b"/" not in glob
+    with workspace(root, config) as space:
+        dataset, queries = space.dataset, space.catalogue.queries
+        naming = _Naming(queries, dataset)
+        for row in queries.versions(dataset):
+            whole = fnmatch.fnmatchcase(row.path, glob)
+            if not whole and not (
+                names and fnmatch.fnmatchcase(row.path.rpartition(b"/")[2], glob)
+            ):
+                continue
+            made_ns = naming.created_ns(row)
+            if first_ns is not None and made_ns < first_ns:
+                continue
+            if last_ns is not None and made_ns > last_ns:
+                continue
+            if row.path:
+                yield naming.version(row)
+
+
+def history(
+    path: PathLike, root: PathLike | None = None, *, config: PathLike | None = None
+) -> list[Version]:
+    """All versions of a path, newest first. Raises UsageError for one that was never stored."""
+    with workspace(root, config) as space:
+        rows = _versions(space, _relative(space, path))
+        naming = _Naming(space.catalogue.queries, space.dataset)
+        begun = {row.valid_from for row in rows}
+        head_no = space.dataset.head_no
+        return [
+            naming.version(row, removed=row.valid_to <= head_no and row.valid_to not in begun)
+            for row in rows
+        ]
+
+
+def _versions(space: Workspace, path: RelPath) -> list[FileRow]:
+    rows = space.catalogue.queries.history(space.dataset, path)
+    if not rows:
+        message = f"{show(path) or '.'} was never stored; 'n2s search' finds paths."
+        raise UsageError(message)
+    return rows
+
+
+def where(
+    path: PathLike, root: PathLike | None = None, *, config: PathLike | None = None
+) -> WhereAnswer:
+    """The objects that hold the newest version of a path."""
+    with workspace(root, config) as space:
+        row = _versions(space, _relative(space, path))[0]
+        queries = space.catalogue.queries
+        naming = _Naming(queries, space.dataset)
+        found = [("metadata", 0, row.object_no, row.record_offset, row.record_length)]
+        if row.segments >= 0 and row.blob_id is not None:
+            found += [
+                ("segment", one.file_offset, one.object_no, one.record_offset, one.record_length)
+                for one in queries.segments(row.blob_id)
+            ]
+        else:
+            found += [("content", 0, *ref) for ref in numbered_content(row)]
+            if len(found) == 2 and found[0][2:] == found[1][2:]:  # noqa: PLR2004 - one record holds both
+                del found[0]
+        return WhereAnswer(
+            version=naming.version(row),
+            current=row.valid_to == LIVE or row.valid_to > space.dataset.head_no,
+            store_url=space.store_url,
+            places=tuple(_place(queries, *one) for one in found),
+        )
+
+
+def _place(
+    queries: Queries, kind: str, file_offset: int, object_no: int, offset: int, length: int
+) -> Place:
+    found = queries.object(object_no)
+    if found is None:
+        message = f"The catalogue refers to object {object_no}, which it lacks; run 'n2s rebuild'."
+        raise N2sError(message)
+    stored, confirmed_ns, verified_ns = found
+    name = object_name(Shelf(stored.shelf), stored.digest)
+    return Place(kind, file_offset, name, stored.size, offset, length, confirmed_ns, verified_ns)
+
+
+def diff(
+    older: str,
+    newer: str = "latest",
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+) -> DiffAnswer:
+    """What leads from one changeset to another."""
+    with workspace(root, config) as space:
+        dataset, queries = space.dataset, space.catalogue.queries
+        one, two = queries.changeset(dataset, older), queries.changeset(dataset, newer)
+        naming = _Naming(queries, dataset)
+        added: list[Version] = []
+        removed: list[Version] = []
+        changed: list[Version] = []
+        for before, after in queries.differences(
+            dataset.dataset_no, one.changeset_no, two.changeset_no
+        ):
+            if before is None:
+                assert after is not None
+                added.append(naming.version(after))
+            elif after is None:
+                removed.append(naming.version(before))
+            elif _facts(before) != _facts(after):
+                changed.append(naming.version(after if one.number <= two.number else before))
+        return DiffAnswer(
+            ChangesetAnswer.of(one),
+            ChangesetAnswer.of(two),
+            tuple(added),
+            tuple(removed),
+            tuple(changed),
+        )
+
+
+def _facts(row: FileRow) -> tuple[object, ...]:
+    """What a restore brings back."""
+    return (row.type, row.size, row.mtime_ns, row.mode, row.uid, row.gid, row.file_hash, row.extra)

@@ -1,0 +1,120 @@
+"""Building and running of a verify."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from n2s_core.app.answers import Json, path_json, path_text
+from n2s_core.app.workspace import Workspace
+from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.clock import now_ns
+from n2s_core.errors import KeyProblem, UsageError
+from n2s_core.flows.verify import Findings, Verify, VerifyWish
+from n2s_core.model import ObjectRow, Report
+
+WHOLE = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyAnswer:
+    """What a verify found. `opened` is False when no passphrase was there to open records."""
+
+    found: Findings
+    percent: float
+    opened: bool
+    note: str | None
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """3 when anything is missing or damaged."""
+        return 3 if self.found.missing or self.found.damaged else 0
+
+    def to_json(self) -> Json:
+        """The keys of docs/commands.md."""
+        found = self.found
+        problems = {**found.missing, **found.damaged}
+        return {
+            "objects": found.objects,
+            "checked": found.checked,
+            "bytes": found.bytes,
+            "missing": list(found.missing),
+            "damaged": list(found.damaged),
+            "affected_paths": [path_text(path) for path in found.affected_paths],
+            "affected": [path_json(path) for path in found.affected_paths],
+            "problems": [{"object": name, "problem": why} for name, why in problems.items()],
+            "orphans": found.orphans,
+            "data_percent": self.percent,
+            "opened": self.opened,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class ObjectsView:
+    """The objects of a catalogue; implements flows.verify.ObjectCatalogue."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        """The catalogue stays the caller's."""
+        self._catalogue = catalogue
+
+    def objects(self, *, verified_before_ns: int | None) -> Iterator[ObjectRow]:
+        """Oldest verification first."""
+        return self._catalogue.queries.objects(verified_before_ns=verified_before_ns)
+
+    def key_objects(self) -> list[tuple[bytes, bytes]]:
+        """Digest and bytes of the key objects."""
+        return self._catalogue.key_objects()
+
+    def note_verified(self, object_nos: list[int], time_ns: int) -> None:
+        """Remember that these were read and found whole."""
+        self._catalogue.queries.note_verified(object_nos, time_ns)
+
+    def paths_of(self, object_nos: set[int]) -> Iterator[bytes]:
+        """Paths of any version that need one of these objects."""
+        return self._catalogue.queries.paths_of(object_nos)
+
+
+def verify(
+    space: Workspace, *, percent: float, older_than_ns: int | None, report: Report
+) -> VerifyAnswer:
+    """Run it. Raises N2sError; damage is in the answer. A wrong passphrase is a KeyProblem."""
+    if not 0 <= percent <= WHOLE:
+        message = f"--data takes a percentage from 0 to 100, not {percent:g}."
+        raise UsageError(message)
+    started_ns = now_ns()
+    note = _begin_unlock(space, ask=percent > 0)
+    dataset = space.dataset
+    flow = Verify(
+        catalogue=ObjectsView(space.catalogue),
+        store=space.store,
+        master_key=None if note else space.master_key(),
+        wish=VerifyWish(percent, None if older_than_ns is None else started_ns - older_than_ns),
+        report=report,
+    )
+    found = flow.run()
+    space.catalogue.note_verify(dataset.dataset_no)
+    return VerifyAnswer(found, percent, note is None, note, (now_ns() - started_ns) / 1e9)
+
+
+def _begin_unlock(space: Workspace, *, ask: bool) -> str | None:
+    """Start to derive the key; why that is not possible, in a sentence.
+
+    Without `ask` nobody is asked for a passphrase, because names and sizes need none.
+    """
+    key = space.config.key
+    given = (
+        os.environ.get("N2S_PASSPHRASE")
+        or os.environ.get("N2S_PASSPHRASE_FILE")
+        or key.passphrase_file
+        or key.passphrase_command
+        or key.key_file
+    )
+    hashes_only = "Records were not opened, only their hashes were compared." if ask else ""
+    if not given and not (ask and sys.stdin.isatty()):
+        return f"No passphrase was given. {hashes_only}".strip()
+    try:
+        space.begin_unlock()
+    except KeyProblem as error:
+        return f"{error} {hashes_only}".strip()
+    return None
