@@ -163,7 +163,8 @@ class RcloneStore:
         if found != size:
             with suppress(StoreError):
                 self.delete(name)
-            raise wrong_length(name, found, size, f"in the store {self._shown}")
+            where = f"in the store {self._shown}"
+            raise Unavailable(str(wrong_length(name, found, size, where)))
 
     def _not_taken(self, name: str) -> Unavailable:
         return Unavailable(f"The remote {self._shown} did not keep {name}.")

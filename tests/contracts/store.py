@@ -53,9 +53,7 @@ class StoreContract:
         block = hashlib.shake_256(b"n2s").digest(1 << 20)
         chunks = [bytes([number]) + block[1:] for number in range(LARGE >> 20)]
         store.put(NAME, iter(chunks), LARGE)
-        assert hashlib.sha256(store.get(NAME)).digest() == hashlib.sha256(
-            b"".join(chunks)
-        ).digest()
+        assert hashlib.sha256(store.get(NAME)).digest() == hashlib.sha256(b"".join(chunks)).digest()
         assert store.get(NAME, (5 << 20) - 1, 2) == block[-1:] + b"\x05"
 
     def test_put_twice_is_put_once(self, store: Store) -> None:
@@ -186,7 +184,8 @@ class StoreContract:
         assert list(store.list(FOLDER)) == [ObjectStat(NAME, len(content))]
 
     @pytest.mark.parametrize(
-        "name", ["", "x", "../" + NAME, "/" + NAME, NAME + "\n", NAME[5:], NAME.upper(), "data/ab/x"]
+        "name",
+        ["", "x", "../" + NAME, "/" + NAME, NAME + "\n", NAME[5:], NAME.upper(), "data/ab/x"],
     )
     def test_names_of_another_layout_are_refused(self, store: Store, name: str) -> None:
         for call in (

@@ -5,7 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,7 +84,7 @@ def test_creating_twice_keeps_what_is_there(files: FileStore) -> None:
 
 @pytest.mark.parametrize("mount_point_stays", [True, False])
 def test_an_unmounted_store_is_unavailable_and_not_made_anew(
-    base: Path, files: FileStore, mount_point_stays: bool
+    base: Path, files: FileStore, *, mount_point_stays: bool
 ) -> None:
     put(files)
     base.rename(base.parent / "elsewhere")
@@ -100,7 +100,8 @@ def test_an_unmounted_store_is_unavailable_and_not_made_anew(
         with pytest.raises(Unavailable, match="is it mounted"):
             call()
     assert list(base.parent.rglob("*/*/*")) == list((base.parent / "elsewhere").rglob("*/*"))
-    base.rmdir() if mount_point_stays else None
+    if mount_point_stays:
+        base.rmdir()
     (base.parent / "elsewhere").rename(base)
     assert files.get(NAME) == CONTENT
 
@@ -127,12 +128,16 @@ def test_a_full_disk_is_refused_names_the_folder_and_leaves_nothing(small_disk: 
     assert store.get(NAME) == CONTENT
 
 
+def use_up_inodes(folder: Path) -> None:
+    for number in range(100):
+        (folder / str(number)).touch()
+
+
 def test_a_disk_without_inodes_is_refused(small_disk: Path) -> None:
     store = FileStore(small_disk, url="file:")
     store.create()
     with pytest.raises(OSError, match="No space"):
-        for number in range(100):
-            (small_disk / str(number)).touch()
+        use_up_inodes(small_disk)
     with pytest.raises(Refused, match="is full"):
         put(store)
 
@@ -142,7 +147,8 @@ def test_a_read_only_disk_is_refused(small_disk: Path) -> None:
     store.create()
     put(store)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=20)
-    for call in (lambda: put(store), lambda: store.delete(NAME)):
+    calls: list[Callable[[], object]] = [lambda: put(store), lambda: store.delete(NAME)]
+    for call in calls:
         with pytest.raises(Refused, match="read-only"):
             call()
     assert store.get(NAME) == CONTENT
