@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from n2s_core.facts import Changeset, Dataset, LiveStat
+from n2s_core.facts import Changeset, Dataset, LiveRow, LiveStat
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
 from n2s_core.model import Failure, FileRow, ObjectRow
 from n2s_core.pending import PendingEntries
@@ -82,8 +82,8 @@ class PushCatalogue(Protocol):
     def failed_paths(self) -> list[RelPath]:
         """What failed in earlier pushes."""
 
-    def live(self, directory: RelPath | None) -> Iterator[LiveStat]:
-        """Live rows in byte order: all, or those strictly below a directory."""
+    def live(self, directory: RelPath | None) -> Iterator[list[LiveRow]]:
+        """Pages of live rows in byte order: all, or those strictly below a directory."""
 
     def live_stat(self, path: RelPath) -> LiveStat | None:
         """The live row of one path."""

@@ -19,7 +19,8 @@ class Excludes:
     directory with a valid CACHEDIR.TAG (`caches`) or with one of `markers` in it is stored with
     that file only. `hidden` are paths that belong to n2s itself, as does `own_folder`: of it only
     `own_shown` is stored, and not the folder itself, whose times change with every run. With `one_filesystem` the
-    contents of mount points are left out.
+    contents of mount points are left out. `plain`: nothing has to be asked below the root's
+    own entries.
     """
 
     patterns: tuple[str, ...] = ()
@@ -30,10 +31,16 @@ class Excludes:
     own_folder: RelPath | None = None
     own_shown: frozenset[RelPath] = frozenset()
     _rules: tuple[tuple[bool, re.Pattern[bytes]], ...] = field(init=False, repr=False)
+    plain: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Compile the patterns. Raises ConfigError for one that is none."""
-        object.__setattr__(self, "_rules", _compile(self.patterns))
+        rules = _compile(self.patterns)
+        object.__setattr__(self, "_rules", rules)
+        deep = any(b"/" in path for path in self.hidden)
+        object.__setattr__(
+            self, "plain", not (rules or self.markers or self.caches or deep)
+        )
 
     def leaves_out(self, path: RelPath, *, directory: bool) -> bool:
         """Whether `path` is not to be stored (asked from the root downwards)."""
@@ -54,13 +61,6 @@ class Excludes:
     def enters(self, path: RelPath) -> bool:
         """Whether something below is stored of a directory that is itself left out."""
         return path == self.own_folder and bool(self.own_shown)
-
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing to be asked below the root's own entries."""
-        return not self._rules and not self.markers and not self.caches and not any(
-            b"/" in path for path in self.hidden
-        )
 
     def only_tag(self, names: "set[bytes]", directory: bytes) -> bytes | None:
         """The one name that is stored of a tagged directory, None for an ordinary one."""

@@ -1,7 +1,7 @@
 """What the catalogue answers: frozen facts about datasets, changesets and pushes."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Dataset(NamedTuple):
@@ -70,6 +70,10 @@ class LiveStat(NamedTuple):
     inode: int
     uid: int
     gid: int
+
+
+LiveRow = tuple[Any, ...]
+"""The fields of a LiveStat as the database gives them: made into one only when something differs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The master key and the key objects that wrap it (docs/format.md, section 2)."""
 
-import secrets
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ DEFAULT_COST = KdfCost()
 
 def new_master_key() -> bytes:
     """32 random bytes."""
-    return secrets.token_bytes(KEY_SIZE)
+    return os.urandom(KEY_SIZE)
 
 
 def store_id(master_key: bytes) -> bytes:
@@ -68,10 +68,18 @@ def wrap(
     cost: KdfCost = DEFAULT_COST,
 ) -> bytes:
     """The bytes of a new key object."""
-    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    salt, nonce = os.urandom(16), os.urandom(12)
     info: bytes = msgpack.packb({"t": created_ns, "l": label})
     head = _FIXED.pack(
-        MAGIC, VERSION, ARGON2ID, cost.memory_kib, cost.iterations, cost.lanes, salt, nonce, len(info)
+        MAGIC,
+        VERSION,
+        ARGON2ID,
+        cost.memory_kib,
+        cost.iterations,
+        cost.lanes,
+        salt,
+        nonce,
+        len(info),
     )
     head += info
     return head + ChaCha20Poly1305(_derive(passphrase, salt, cost)).encrypt(nonce, master_key, head)
@@ -88,7 +96,9 @@ def _parse(data: bytes) -> tuple[KdfCost, bytes, bytes, bytes, bytes]:
     if len(data) != _FIXED.size + size + KEY_SIZE + 16:
         raise FormatError(damaged)
     if memory > MOST_MEMORY_KIB or iterations > MOST_ITERATIONS or lanes > MOST_LANES:
-        message = f"A key object asks for {memory} KiB, {iterations} passes, {lanes} lanes: refused."
+        message = (
+            f"A key object asks for {memory} KiB, {iterations} passes, {lanes} lanes: refused."
+        )
         raise FormatError(message)
     head = data[: _FIXED.size + size]
     return KdfCost(memory, iterations, lanes), salt, nonce, head, data[len(head) :]

@@ -4,7 +4,7 @@ The key of a record is a function of the exact bytes that are sealed, so that no
 used for two plaintexts, and the same input gives the same bytes.
 """
 
-import secrets
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -38,6 +38,8 @@ _START = struct.Struct("<4sBBHI")
 _HEAD_OF_PLAINTEXT = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 WORTH_COMPRESSING = 64
+WORTH_SAMPLING = 256 << 10
+SAMPLE = 8 << 10
 
 
 class Kind(IntEnum):
@@ -121,7 +123,11 @@ class Sealer:
         """
         codec = 0
         size = len(payload)
-        if size > WORTH_COMPRESSING and self._compress is not None:
+        if (
+            size > WORTH_COMPRESSING
+            and self._compress is not None
+            and (size < WORTH_SAMPLING or not self._seems_random(payload))
+        ):
             packed = self._compress(payload)
             if len(packed) < size:
                 payload, size, codec = packed, len(packed), 1
@@ -136,6 +142,16 @@ class Sealer:
         header += _CRC.pack(zlib.crc32(header))
         key = blake3(siv, key=self._record_key).digest()
         return header, ChaCha20Poly1305(key).encrypt(NONCE, memoryview(whole)[12:], header)
+
+    def _seems_random(self, payload: Buffer) -> bool:
+        """Whether none of three samples of a large payload gets smaller."""
+        assert self._compress is not None
+        view = memoryview(payload)
+        quarter = len(view) // 4
+        return all(
+            len(self._compress(view[at : at + SAMPLE])) >= SAMPLE * 0.98
+            for at in (quarter, 2 * quarter, 3 * quarter)
+        )
 
 
 class Opener:
@@ -229,7 +245,7 @@ def master_prelude() -> bytes:
 
 def public_prelude(store_public: bytes) -> tuple[bytes, bytes]:
     """A prelude that only the owner of the store can open, and the new root secret in it."""
-    secret = secrets.token_bytes(32)
+    secret = os.urandom(32)
     ephemeral = X25519PrivateKey.generate()
     public = ephemeral.public_key().public_bytes_raw()
     start = OBJECT_MAGIC + bytes((VERSION, KeyMode.X25519)) + public

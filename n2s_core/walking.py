@@ -3,6 +3,7 @@
 import os
 import stat as statlib
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 
 from n2s_core.excludes import Excludes
 from n2s_core.model import Change, ChangeKind
@@ -13,6 +14,7 @@ LONGEST_PATH = 3800
 _WRITTEN = ChangeKind.WRITTEN
 _FORMAT = 0o170000
 _DIRECTORY = statlib.S_IFDIR
+_NAME = itemgetter(0)
 _Listed = list[tuple[bytes, os.stat_result, bool]]
 
 
@@ -83,39 +85,30 @@ def _list(
         if len(absolute) < LONGEST_PATH:
             with os.scandir(absolute) as entries:
                 for entry in entries:
-                    _look(entry, entry.name, prefix, listed, report)
+                    name = entry.name
+                    try:
+                        stat = entry.stat(follow_symlinks=False)
+                    except OSError as error:
+                        _note(error, prefix + name, report)
+                        continue
+                    listed.append((name, stat, False))
+                    if stat.st_mode & _FORMAT == _DIRECTORY:
+                        listed.append((name + b"/", stat, True))
         else:
             _list_deep(root, directory, prefix, listed, report)
     except OSError as error:
         if not is_gone(error):
             report(directory, f"this directory cannot be listed: {describe(error)}")
         return []
-    listed.sort(key=_by_name)
+    listed.sort(key=_NAME)
     if not excludes.plain or not directory or directory == excludes.own_folder:
         return _chosen(listed, absolute, prefix, excludes)
     return listed
 
 
-def _by_name(found: tuple[bytes, os.stat_result, bool]) -> bytes:
-    return found[0]
-
-
-def _look(
-    entry: "os.DirEntry[bytes] | os.DirEntry[str]",
-    name: bytes,
-    prefix: bytes,
-    listed: _Listed,
-    report: Callable[[RelPath, str], None],
-) -> None:
-    try:
-        stat = entry.stat(follow_symlinks=False)
-    except OSError as error:
-        if not is_gone(error):
-            report(prefix + name, f"it cannot be looked at: {describe(error)}")
-        return
-    listed.append((name, stat, False))
-    if stat.st_mode & _FORMAT == _DIRECTORY:
-        listed.append((name + b"/", stat, True))
+def _note(error: OSError, path: RelPath, report: Callable[[RelPath, str], None]) -> None:
+    if not is_gone(error):
+        report(path, f"it cannot be looked at: {describe(error)}")
 
 
 def _list_deep(
@@ -136,7 +129,15 @@ def _list_deep(
     try:
         with os.scandir(at) as entries:
             for entry in entries:
-                _look(entry, os.fsencode(entry.name), prefix, listed, report)
+                name = os.fsencode(entry.name)
+                try:
+                    stat = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    _note(error, prefix + name, report)
+                    continue
+                listed.append((name, stat, False))
+                if stat.st_mode & _FORMAT == _DIRECTORY:
+                    listed.append((name + b"/", stat, True))
     finally:
         os.close(at)
 

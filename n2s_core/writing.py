@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 import stat as statlib
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ PRIVATE_DIRECTORY = 0o700
 _MAKE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED = (errno.ENOTSUP, errno.EINVAL, errno.EISDIR, errno.ENOENT)
 _SET_IDS = 0o6000
+_STORED = (b"user.", b"system.posix_acl_", b"security.capability")
 
 
 class Target:
@@ -212,11 +212,9 @@ class Target:
         In this order, because changing the owner clears set-id bits and capabilities, and an
         ACL changes the mode.
         """
-        problem = None
         if not self._own(fd, uid, gid):
             mode &= ~_SET_IDS
-        if xattrs:
-            problem = _set_xattrs(fd, xattrs)
+        problem = _set_xattrs(fd, xattrs)
         os.fchmod(fd, mode)
         os.utime(fd, ns=(mtime_ns, mtime_ns))
         return problem
@@ -243,11 +241,9 @@ class Target:
         """The same for what cannot be opened: symlinks (mode None), FIFOs, devices, sockets."""
         parent, name = split(path)
         above = self.directory(parent)
-        problem = None
         if self._is_root:
             os.chown(name, uid, gid, dir_fd=above, follow_symlinks=False)
-        if xattrs:
-            problem = _set_xattrs(b"/proc/self/fd/%d/%s" % (above, name), xattrs)
+        problem = _set_xattrs(b"/proc/self/fd/%d/%s" % (above, name), xattrs)
         if mode is not None and not statlib.S_ISLNK(
             os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
         ):
@@ -257,15 +253,31 @@ class Target:
 
 
 def _temporary_name() -> bytes:
-    return b".n2s-%s.part" % secrets.token_hex(8).encode()
+    return b".n2s-%s.part" % os.urandom(8).hex().encode()
 
 
 def _set_xattrs(target: int | bytes, xattrs: dict[bytes, bytes]) -> str | None:
+    """Give these attributes and no others, such as an ACL that came from a directory's default."""
     follow = isinstance(target, int)
     problem = None
+    for name in _others(target, xattrs):
+        try:
+            os.removexattr(target, name, follow_symlinks=follow)
+        except OSError as error:
+            problem = f"its attribute {show(name)} cannot be removed: {describe(error)}"
     for name, value in sorted(xattrs.items()):
         try:
             os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as error:
             problem = f"its attribute {show(name)} cannot be set: {describe(error)}"
     return problem
+
+
+def _others(target: int | bytes, xattrs: dict[bytes, bytes]) -> list[bytes]:
+    """Attributes that are there and were not stored; labels of the system itself do not count."""
+    try:
+        names = os.listxattr(target, follow_symlinks=isinstance(target, int))
+    except OSError:
+        return []
+    found = [os.fsencode(name) for name in names]
+    return [name for name in found if name.startswith(_STORED) and name not in xattrs]

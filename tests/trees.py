@@ -75,3 +75,12 @@ def differences(left: Description, right: Description) -> list[str]:
         if left[path] != right[path]
     ]
     return found
+
+
+def as_json(tree: Description) -> dict[str, list[str]]:
+    """A description to keep in a file: without owners, which an ordinary user cannot restore."""
+    kept = {}
+    for path, facts in tree.items():
+        kind, mode, _uid, _gid, *rest = facts
+        kept[path.hex()] = [str(fact) for fact in (kind, mode, *rest)]
+    return kept

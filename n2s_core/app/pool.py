@@ -26,7 +26,8 @@ _START = f"import sys; sys.path.insert(0, {_PACKAGE_FOLDER!r}); from n2s_core.ap
 _MEMORY = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(96 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    "MALLOC_TOP_PAD_": str(16 << 20),
 }
 Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 

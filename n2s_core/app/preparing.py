@@ -1,8 +1,6 @@
 """`init`: a store gets its key, a dataset its configuration and catalogue."""
 
 import os
-import secrets as random
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +48,10 @@ class InitOrder:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What `init` made. `joined`: the store existed; `adopted`: so did the dataset."""
+    """What `init` made. `joined`: the store existed; `adopted`: so did the dataset.
+
+    `problems` name what of an adopted dataset is missing or damaged in the store.
+    """
 
     config: Path
     dataset: str
@@ -59,6 +60,7 @@ class Prepared:
     store_url: str
     joined: bool
     adopted: bool
+    problems: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
         """The fields by name, ids in hexadecimal."""
@@ -70,6 +72,7 @@ class Prepared:
             "store_id": self.store_id.hex(),
             "joined": self.joined,
             "adopted": self.adopted,
+            "problems": list(self.problems),
         }
 
 
@@ -83,6 +86,8 @@ def init(order: InitOrder, report: Report) -> Prepared:
     if path.exists():
         message = f"{root} is prepared already; its configuration is {path}."
         raise UsageError(message)
+    if order.catalogue:
+        _refuse_catalogue(path.parent / order.catalogue.removeprefix("sqlite:"))
     Host().discoverer(order.using)
     url = absolute_url(order.store_url, Path.cwd())
     secret = secrets.passphrase(KeyTable(), confirm=True)
@@ -105,25 +110,34 @@ def _prepare(
     else:
         _refuse_strange(store, url)
         master = new_master_key()
-        data = wrap(master, secret, created_ns=now_ns(), label=socket.gethostname())
+        data = wrap(master, secret, created_ns=now_ns(), label=os.uname().nodename)
         digest = blake3(data).digest()
         store.put(object_name(Shelf.KEYS, digest), [data], len(data))
         whole = [(digest, data)]
     lines = survey(store, master, report) if joined else []
     name, known = _choose_name(order, root, lines)
-    dataset_id = known.dataset_id if known is not None else random.token_bytes(16)
+    dataset_id = known.dataset_id if known is not None else os.urandom(16)
     _write_config(order, root, path, url, name, dataset_id)
     workspace = Workspace(configuration.read(path))
     catalogue_path = workspace.config.catalogue_path
-    if catalogue_path.exists():
-        catalogue_path.unlink()
+    for ending in ("", "-wal", "-shm", "-journal"):
+        catalogue_path.with_name(catalogue_path.name + ending).unlink(missing_ok=True)
+    problems: list[str] = []
     with Catalogue.create(catalogue_path, store_id=store_id(master), store_url=url) as catalogue:
         for digest, data in whole:
             catalogue.remember_key(digest, data)
         catalogue.add_dataset(dataset_id, name)
         if known is not None:
-            rebuild_into(catalogue, store, master, [known], report)
-    return Prepared(path, name, dataset_id, store_id(master), url, joined, known is not None)
+            problems = rebuild_into(catalogue, store, master, [known], report)
+    return Prepared(
+        path, name, dataset_id, store_id(master), url, joined, known is not None, tuple(problems)
+    )
+
+
+def _refuse_catalogue(catalogue: Path) -> None:
+    if catalogue.exists():
+        message = f"There is a file at {catalogue} already; name another place for the catalogue."
+        raise UsageError(message)
 
 
 def _refuse_strange(store: Store, url: str) -> None:
@@ -150,7 +164,7 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
             )
             raise UsageError(message)
         return order.dataset, same[0] if same else None
-    host, here = socket.gethostname(), os.fsencode(root)
+    host, here = os.uname().nodename, os.fsencode(root)
     for line in lines:
         if line.tip.host == host and line.tip.root == here:
             return line.name, line

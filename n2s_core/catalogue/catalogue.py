@@ -126,5 +126,6 @@ class Catalogue:
         """Remember that a verify of the dataset ended now."""
         with self.db.transaction():
             self.db.execute(
-                "UPDATE datasets SET last_verify_ns = ? WHERE dataset_no = ?", (now_ns(), dataset_no)
+                "UPDATE datasets SET last_verify_ns = ? WHERE dataset_no = ?",
+                (now_ns(), dataset_no),
             )

@@ -61,7 +61,9 @@ class Database:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _FULL:
-                advice = "Is its disk full? What was confirmed is kept; push again when there is room."
+                advice = (
+                    "Is its disk full? What was confirmed is kept; push again when there is room."
+                )
             elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 advice = "It is damaged; move it away and run 'n2s rebuild'."
             elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -1,7 +1,6 @@
 """Leases: one push of a dataset at a time, without lock files; an expired one heals by itself."""
 
 import os
-import socket
 from pathlib import Path
 
 from n2s_core.catalogue.database import Database
@@ -32,13 +31,13 @@ def _started(pid: int) -> str | None:
 def this_process() -> str:
     """Host, boot, process and its start: what no other process ever has."""
     pid = os.getpid()
-    return f"{socket.gethostname()} {_boot_id()} {pid} {_started(pid)}"
+    return f"{os.uname().nodename} {_boot_id()} {pid} {_started(pid)}"
 
 
 def _is_dead(owner: str) -> bool:
     """Whether the owner surely does not run any more; never True for another machine."""
     parts = owner.split()
-    if len(parts) != 4 or parts[0] != socket.gethostname():  # noqa: PLR2004 - as this_process writes it
+    if len(parts) != 4 or parts[0] != os.uname().nodename:  # noqa: PLR2004 - as this_process writes it
         return False
     if parts[1] != _boot_id():
         return True

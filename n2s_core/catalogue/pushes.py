@@ -6,7 +6,7 @@ import msgpack
 from n2s_core.catalogue.database import Database
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
-from n2s_core.facts import Changeset, Dataset, LiveStat
+from n2s_core.facts import Changeset, Dataset, LiveRow, LiveStat
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
 from n2s_core.model import LIVE, Failure, FileRow, ObjectRow
 from n2s_core.pending import PendingEntries
@@ -107,10 +107,7 @@ class Pushes:
             db.execute_many(
                 "UPDATE files SET valid_to = ? WHERE dataset_no = ? AND path = ?"
                 " AND valid_to = ? AND valid_from < ?",
-                [
-                    (changeset_no, dataset_no, path, LIVE, changeset_no)
-                    for path in result.replaced
-                ],
+                [(changeset_no, dataset_no, path, LIVE, changeset_no) for path in result.replaced],
             )
         db.execute_many(INSERT_FILE, bind_rows(dataset_no, result.rows))
         self._segments(result)
@@ -165,7 +162,10 @@ class Pushes:
         self._db.execute_many(
             "INSERT INTO objects (object_no, shelf, digest, size, changeset_no, confirmed_ns)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (object_no) DO NOTHING",
-            [(one.object_no, one.shelf, one.digest, one.size, changeset_no, now) for one in objects],
+            [
+                (one.object_no, one.shelf, one.digest, one.size, changeset_no, now)
+                for one in objects
+            ],
         )
 
     def _remove(self, dataset_no: int, changeset_no: int, paths: list[RelPath]) -> None:
@@ -315,7 +315,7 @@ class Pushes:
 
     # -- what the comparison asks ----------------------------------------------------------
 
-    def live(self, dataset_no: int, directory: RelPath | None) -> Iterator[LiveStat]:
+    def live(self, dataset_no: int, directory: RelPath | None) -> Iterator[list[LiveRow]]:
         """Live rows in byte order: all of them, or (with a directory) those strictly below it.
 
         Read in pages, so that no snapshot of the database is held while a push writes.
@@ -330,7 +330,7 @@ class Pushes:
         while True:
             ends = (last,) if last is not None else ()
             page = self._db.all(statement, (dataset_no, first, *ends, PAGE))
-            yield from map(LiveStat._make, page)
+            yield page
             if len(page) < PAGE:
                 return
             first = page[-1][0] + b"\0"
@@ -389,7 +389,9 @@ class Pushes:
             raise CatalogueError(message)
         return bytes(row[0])
 
-    def segments_of(self, dataset_no: int, path: RelPath, blob: bytes | None) -> dict[bytes, Located]:
+    def segments_of(
+        self, dataset_no: int, path: RelPath, blob: bytes | None
+    ) -> dict[bytes, Located]:
         """Confirmed segments that a new version of the path may use, by their hash."""
         found: dict[bytes, Located] = {}
         if blob is not None:

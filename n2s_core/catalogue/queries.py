@@ -234,7 +234,8 @@ class Queries:
         blobs: set[bytes] = set()
         for number in object_nos:
             row = self._db.one(
-                "SELECT changeset_no FROM objects WHERE object_no = ? AND shelf <> 'data'", (number,)
+                "SELECT changeset_no FROM objects WHERE object_no = ? AND shelf <> 'data'",
+                (number,),
             )
             if row is not None:
                 changesets.add(int(row[0]))

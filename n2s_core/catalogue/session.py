@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.errors import LeaseHeld
-from n2s_core.facts import Changeset, Dataset, Lease, LiveStat
+from n2s_core.facts import Changeset, Dataset, Lease, LiveRow, LiveStat
 from n2s_core.faults import crash_point
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
 from n2s_core.model import Failure, FileRow, ObjectRow
@@ -99,7 +99,9 @@ class PushSession:
                 (mark, owner, self.dataset.dataset_no),
             )
 
-    def seal(self, changeset: Changeset, *, changeset_id: bytes, digest: bytes, data: bytes) -> Changeset:
+    def seal(
+        self, changeset: Changeset, *, changeset_id: bytes, digest: bytes, data: bytes
+    ) -> Changeset:
         """Fix the head; durable, because the store gets it next."""
         with self._db.transaction(durable=True):
             self._guard()
@@ -170,8 +172,8 @@ class PushSession:
 
     # -- the comparison ------------------------------------------------------------------------
 
-    def live(self, directory: RelPath | None) -> Iterator[LiveStat]:
-        """Live rows: all, or those strictly below a directory, in byte order."""
+    def live(self, directory: RelPath | None) -> Iterator[list[LiveRow]]:
+        """Pages of live rows: all, or those strictly below a directory, in byte order."""
         return self._pushes.live(self.dataset.dataset_no, directory)
 
     def live_stat(self, path: RelPath) -> LiveStat | None:

@@ -1,6 +1,6 @@
 """The end of a push: entries, checkpoint and head go to the store, then the catalogue follows."""
 
-import socket
+import os
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -50,7 +50,9 @@ class Commit:
         """From confirmed batches to a stored changeset; its id."""
         number = changeset.changeset_no
         listed, inline = self._entries(changeset)
-        checkpoint = self._checkpoint(changeset) if checkpoint_is_due(self.catalogue, changeset) else None
+        checkpoint = (
+            self._checkpoint(changeset) if checkpoint_is_due(self.catalogue, changeset) else None
+        )
         head = Head(
             dataset_id=self.setting.dataset_id,
             dataset=self.setting.dataset,
@@ -61,7 +63,7 @@ class Commit:
             using=changeset.plugin,
             mark=mark,
             complete=complete,
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             root=self.setting.root,
             entries=listed,
             checkpoint=checkpoint,
@@ -81,9 +83,7 @@ class Commit:
         )
         crash_point("head-sealed")
         assert number == changeset.changeset_no
-        complete_sealed(
-            self.catalogue, self.store, changeset, checkpoint=checkpoint is not None
-        )
+        complete_sealed(self.catalogue, self.store, changeset, checkpoint=checkpoint is not None)
         return identity
 
     def _entries(

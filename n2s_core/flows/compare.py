@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from n2s_core.errors import DiscoveryError
 from n2s_core.excludes import Excludes
-from n2s_core.facts import LiveStat
+from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.model import Change, ChangeKind, FileType
 from n2s_core.reading import Directories, describe, file_type, is_gone
 from n2s_core.relpath import RelPath, ancestors, is_below, show
@@ -52,7 +52,7 @@ _TYPE = {kind >> 12: int(file_type(kind)) for kind in (
 )}  # fmt: skip
 
 
-def is_same(stat: os.stat_result, live: LiveStat) -> bool:
+def is_same(stat: os.stat_result, live: LiveRow) -> bool:
     """Whether the path is in the state that the row remembers; atime and devices do not count."""
     return (
         live[5] == stat.st_ctime_ns
@@ -66,44 +66,60 @@ def is_same(stat: os.stat_result, live: LiveStat) -> bool:
     )
 
 
-def merge(
-    changes: Iterable[Change], rows: Iterable[LiveStat], seen: Seen
-) -> Iterator[Difference]:
+def merge(changes: Iterable[Change], rows: Iterable[LiveRow], seen: Seen) -> Iterator[Difference]:
     """Differences between all paths of a tree (or subtree) and all its live rows.
 
     Both must be in ascending byte order; raises DiscoveryError when `changes` are not.
     """
     live = iter(rows)
-    row = next(live, None)
+    row = next(live, _END)
+    at = row[0]
     last = None
     trust = not seen.distrust
+    same = is_same
     for path, _, stat in changes:
-        if last is not None and path <= last:
-            message = (
-                f"The discovery is out of order: {show(path)} came after {show(last)}."
-                " This is a fault of its plugin; nothing was concluded from it."
-            )
-            raise DiscoveryError(message)
+        if stat is None or (last is not None and path <= last):
+            raise DiscoveryError(_not_complete(path, stat, last))
         last = path
-        if stat is None:
-            message = f"The discovery calls itself complete but has no stat for {show(path)}."
-            raise DiscoveryError(message)
-        while row is not None and row[0] < path:
-            if not seen.is_protected(row[0]):
-                yield Difference(row[0], None, row)
-            row = next(live, None)
-        if row is not None and row[0] == path:
-            if trust and is_same(stat, row):
+        if at == path:
+            if trust and same(stat, row):
                 seen.unchanged += 1
             else:
-                yield Difference(path, stat, row)
-            row = next(live, None)
-        else:
+                yield Difference(path, stat, LiveStat._make(row))
+            row = next(live, _END)
+            at = row[0]
+            continue
+        while at is not None and at < path:
+            if not seen.is_protected(at):
+                yield Difference(at, None, LiveStat._make(row))
+            row = next(live, _END)
+            at = row[0]
+        if at != path:
             yield Difference(path, stat, None)
-    while row is not None:
-        if not seen.is_protected(row[0]):
-            yield Difference(row[0], None, row)
-        row = next(live, None)
+            continue
+        if trust and same(stat, row):
+            seen.unchanged += 1
+        else:
+            yield Difference(path, stat, LiveStat._make(row))
+        row = next(live, _END)
+        at = row[0]
+    while at is not None:
+        if not seen.is_protected(at):
+            yield Difference(at, None, LiveStat._make(row))
+        row = next(live, _END)
+        at = row[0]
+
+
+_END: LiveRow = (None,)
+
+
+def _not_complete(path: RelPath, stat: os.stat_result | None, last: RelPath | None) -> str:
+    if stat is None:
+        return f"The discovery calls itself complete but has no stat for {show(path)}."
+    return (
+        f"The discovery is out of order: {show(path)} came after {show(last or b'')}."
+        " This is a fault of its plugin; nothing was concluded from it."
+    )
 
 
 @dataclass(slots=True)
@@ -118,7 +134,7 @@ class Lookup:
     source: Directories
     walk: Callable[[RelPath], Iterator[Change]]
     live_at: Callable[[RelPath], LiveStat | None]
-    live_below: Callable[[RelPath], Iterator[LiveStat]]
+    live_below: Callable[[RelPath], Iterator[LiveRow]]
     excludes: Excludes
     report: Callable[[RelPath, str], None]
     seen: Seen
@@ -177,14 +193,14 @@ class Lookup:
             return stat
         if live is not None and live.type == FileType.DIRECTORY and not directory:
             for row in self.live_below(path):
-                yield Difference(row.path, None, row)
+                yield Difference(row[0], None, LiveStat._make(row))
         yield Difference(path, stat, live)
         return stat
 
     def _gone(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
         if live.type == FileType.DIRECTORY:
             for row in self.live_below(path):
-                yield Difference(row.path, None, row)
+                yield Difference(row[0], None, LiveStat._make(row))
         yield Difference(path, None, live)
 
     def _subtree(self, path: RelPath) -> Iterator[Difference]:

@@ -104,7 +104,8 @@ class Dispatcher:
         if stat.st_nlink > 1 and statlib.S_ISREG(stat.st_mode):
             self._take_link(found, stat)
             return
-        self._add(found, stat, b"")
+        linked = stat.st_nlink > 1 and not statlib.S_ISDIR(stat.st_mode)
+        self._add(found, stat, self.mounts.name(found.path, stat.st_dev) if linked else b"")
 
     def _remove(self, found: Difference) -> None:
         live = found.live

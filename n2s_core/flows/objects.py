@@ -121,16 +121,12 @@ class ObjectsWriter:
         self._uploads.put(Shelf.DATA, sealed, lambda: self._tell(stored, segments))
 
     def _register(self, shelf: Shelf, sealed: SealedObject) -> ObjectRow:
-        stored = ObjectRow(
-            self._base + len(self._digests), shelf.value, sealed.digest, sealed.size
-        )
+        stored = ObjectRow(self._base + len(self._digests), shelf.value, sealed.digest, sealed.size)
         self._digests.append(sealed.digest)
         self.result.objects.append(stored)
         return stored
 
-    def _tell(
-        self, stored: ObjectRow, segments: list[tuple[RelPath, bytes, int, int]]
-    ) -> None:
+    def _tell(self, stored: ObjectRow, segments: list[tuple[RelPath, bytes, int, int]]) -> None:
         if self._emit is None or not segments:
             return
         by_path: dict[RelPath, list[tuple[bytes, int, int]]] = {}

@@ -107,9 +107,7 @@ class Pull:
     # -- directories -----------------------------------------------------------------------------
 
     def _directories(self, order: str) -> Iterator[FileRow]:
-        above = {
-            directory for path in self._tops() for directory in ancestors(path) if path
-        }
+        above = {directory for path in self._tops() for directory in ancestors(path) if path}
         rows = [row for path in above if (row := self.catalogue.at(path)) is not None]
         rows = [row for row in rows if row.type == FileType.DIRECTORY]
         if not order.endswith("DESC"):
@@ -156,7 +154,10 @@ class Pull:
                     one.file_offset,
                     one.segment_hash,
                     Located(
-                        one.object_no, digest_of(one.object_no), one.record_offset, one.record_length
+                        one.object_no,
+                        digest_of(one.object_no),
+                        one.record_offset,
+                        one.record_length,
                     ),
                 )
                 for one in self.catalogue.segments(row.blob_id)
@@ -211,9 +212,7 @@ class Pull:
         pending: list[tuple[RelPath, FileRow]] = []
         group: tuple[object, ...] | None = None
         first = b""
-        order = (
-            "mount, inode, file_hash, size, mtime_ns, mode, uid, gid, type, path"
-        )
+        order = "mount, inode, file_hash, size, mtime_ns, mode, uid, gid, type, path"
         for row in self._linked_rows(order):
             key = (row.mount, row.inode, row.file_hash, row.size, row.mtime_ns, row.mode,
                    row.uid, row.gid, row.type)  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from n2s_core.catalogue_port import PushCatalogue
 from n2s_core.clock import now_ns
 from n2s_core.excludes import Excludes
-from n2s_core.facts import Changeset
+from n2s_core.facts import Changeset, LiveRow
 from n2s_core.faults import crash_point
 from n2s_core.flows.commit import Commit, complete_sealed
 from n2s_core.flows.compare import Difference, Lookup, Seen, merge
@@ -24,7 +24,6 @@ from n2s_core.reading import Directories
 from n2s_core.relpath import RelPath
 from n2s_core.walking import walk
 
-REPORT_EVERY = 20_000
 MOST_FAILURES = 10_000
 
 
@@ -72,6 +71,7 @@ class Push:
     _failures: list[Failure] = field(default_factory=list)
     _failed: int = 0
     _seen: Seen = field(default_factory=Seen)
+    _compared: int = 0
 
     def run(self) -> Outcome:
         """Do it. Raises N2sError; nothing that was confirmed before is lost by that."""
@@ -99,9 +99,7 @@ class Push:
 
     def _store(self, discovery: Discovery, started_ns: int) -> Outcome:
         retry = self.catalogue.failed_paths()
-        changeset = self.catalogue.begin(
-            name=self.wish.changeset_name, using=self.wish.using
-        )
+        changeset = self.catalogue.begin(name=self.wish.changeset_name, using=self.wish.using)
         crash_point("changeset-begun")
         number, root = changeset.number, discovery.root
         with Directories(root) as source:
@@ -144,28 +142,29 @@ class Push:
             lookup = self._lookup(discovery.root, source, self._seen)
             hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in self.wish.paths)
             return lookup.differences(hints)
-        changes = self._counted(discovery.changes)
         if discovery.complete:
-            return merge(changes, self.catalogue.live(None), self._seen)
-        return self._lookup(discovery.root, source, self._seen).differences(changes)
+            return merge(discovery.changes, self._live(None), self._seen)
+        lookup = self._lookup(discovery.root, source, self._seen)
+        return lookup.differences(discovery.changes)
 
     def _lookup(self, root: bytes, source: Directories, seen: Seen) -> Lookup:
         return Lookup(
             source=source,
             walk=lambda path: walk(root, self.excludes, self.note_failure, start=path),
             live_at=self.catalogue.live_stat,
-            live_below=self.catalogue.live,
+            live_below=self._live,
             excludes=self.excludes,
             report=self.note_failure,
             seen=seen,
         )
 
-    def _counted(self, changes: Iterator[Change]) -> Iterator[Change]:
-        for count, change in enumerate(changes):
-            if not count % REPORT_EVERY:
-                self.report(Progress("comparing", count, 0))
-                self.catalogue.renew_lease()
-            yield change
+    def _live(self, directory: RelPath | None) -> Iterator[LiveRow]:
+        """Live rows; every page of them is a moment to report and to prolong the lease."""
+        for page in self.catalogue.live(directory):
+            self._compared += len(page)
+            self.report(Progress("comparing", self._compared, 0))
+            self.catalogue.renew_lease()
+            yield from page
 
     def note_failure(self, path: RelPath, error: str) -> None:
         """A path that could not be looked at: what is stored of it stays as it is."""
@@ -191,9 +190,7 @@ class Push:
         bad = {one.path for one in failures}
         over = [path for path in self.catalogue.failed_paths() if path not in bad]
         well = [path for path in over if path in retried or everything]
-        self.catalogue.settle_failures(
-            before_ns=started_ns if everything else None, paths=well
-        )
+        self.catalogue.settle_failures(before_ns=started_ns if everything else None, paths=well)
         complete = everything and not self._failed
         unchanged = self._seen.unchanged + dispatcher.refreshed
         mark = self.catalogue.dataset.mark if self.wish.paths is not None else discovery.until

@@ -73,9 +73,7 @@ def _raise(problem: str) -> None:
     raise DamageError(problem)
 
 
-def lines(
-    heads: list[HeadObject], problems: list[str]
-) -> list[Line]:
+def lines(heads: list[HeadObject], problems: list[str]) -> list[Line]:
     """The heads of a store sorted into one line for each dataset."""
     by_dataset: dict[bytes, dict[bytes, HeadObject]] = {}
     for one in heads:
@@ -107,9 +105,7 @@ def _line(dataset_id: bytes, members: dict[bytes, HeadObject], problems: list[st
     return Line(dataset_id, tip.head.dataset, chain, problems=problems)
 
 
-def _broken(
-    dataset_id: bytes, chain: list[HeadObject], parent: bytes, problems: list[str]
-) -> Line:
+def _broken(dataset_id: bytes, chain: list[HeadObject], parent: bytes, problems: list[str]) -> Line:
     """A chain whose older end is missing: begin at its oldest checkpoint, if it has one."""
     name = chain[0].head.dataset
     broken = (

@@ -140,9 +140,7 @@ class _Worker:
         self._fail(item, _CHANGED)
         return None
 
-    def _small(
-        self, item: Item, fd: int, stat: os.stat_result, now_ns: int, *, last: bool
-    ) -> bool:
+    def _small(self, item: Item, fd: int, stat: os.stat_result, now_ns: int, *, last: bool) -> bool:
         path = item.path
         data = read_whole(fd, stat.st_size)
         xattrs = xattrs_of(fd)
@@ -172,9 +170,7 @@ class _Worker:
         self._writer.add_blob(node, row, data, digest if self._find else None)
         return True
 
-    def _large(
-        self, item: Item, fd: int, stat: os.stat_result, now_ns: int, *, last: bool
-    ) -> bool:
+    def _large(self, item: Item, fd: int, stat: os.stat_result, now_ns: int, *, last: bool) -> bool:
         whole = blake3()
         position = 0
         parts = self._writer.begin_file(item.path, item.segments or {})
@@ -214,16 +210,12 @@ class _Worker:
         self._touch(item, known, row, node)
         return True
 
-    def _touch(
-        self, item: Item, known: Known, row: dict[str, Any], node: dict[str, Any]
-    ) -> None:
+    def _touch(self, item: Item, known: Known, row: dict[str, Any], node: dict[str, Any]) -> None:
         """The content of `known` under the metadata of now."""
         old = known.row
         node["b"] = row["blob_id"] = old.blob_id
         if item.known is known and _same_metadata(old, row):
-            self._result.refreshed.append(
-                (row["ctime_ns"], row["inode"], row["nlink"], item.path)
-            )
+            self._result.refreshed.append((row["ctime_ns"], row["inode"], row["nlink"], item.path))
             return
         row["segments"] = old.segments
         if old.segments >= 0:
@@ -241,7 +233,9 @@ class _Worker:
         """One more path of an inode that is stored: its metadata are those of `target`."""
         old = target.row
         row = old._asdict()
-        row.update(path=item.path, mount=item.mount, valid_from=self._writer.changeset_no, content=None)
+        row.update(
+            path=item.path, mount=item.mount, valid_from=self._writer.changeset_no, content=None
+        )
         node: dict[str, Any] = {
             "p": item.path,
             "t": old.type,
@@ -280,9 +274,7 @@ class _Worker:
         row, node = self._describe(item, stat, xattrs, now_ns, extra)
         known = item.known
         if known is not None and known.row.type == kind and _same_metadata(known.row, row):
-            self._result.refreshed.append(
-                (row["ctime_ns"], row["inode"], row["nlink"], item.path)
-            )
+            self._result.refreshed.append((row["ctime_ns"], row["inode"], row["nlink"], item.path))
             return
         same_type = known is not None and known.row.type == kind
         same_target = same_type and known is not None and kind is not FileType.SYMLINK

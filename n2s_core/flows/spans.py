@@ -88,7 +88,11 @@ def _plan(places: list[Located]) -> dict[Located, tuple[int, int]]:
         start = end = 0
         for place in members:
             first = place.offset if place.offset > PRELUDE + LARGEST_GAP else 0
-            if run and place.offset - end <= LARGEST_GAP and place.offset + place.length - start <= LONGEST_SPAN:
+            if (
+                run
+                and place.offset - end <= LARGEST_GAP
+                and place.offset + place.length - start <= LONGEST_SPAN
+            ):
                 run.append(place)
                 end = max(end, place.offset + place.length)
                 continue

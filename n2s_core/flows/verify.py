@@ -86,7 +86,9 @@ class Verify:
         self._remember()
         if self._bad:
             paths = self.catalogue.paths_of(self._bad)
-            self._found.affected_paths = [path for path, _ in zip(paths, range(MOST_PATHS), strict=False)]
+            self._found.affected_paths = [
+                path for path, _ in zip(paths, range(MOST_PATHS), strict=False)
+            ]
         return self._found
 
     def _keys(self) -> None:
