@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from n2s_core.app.api import N2sError as N2sError
     from n2s_core.app.api import doctor as doctor
     from n2s_core.app.api import init as init
-    from n2s_core.app.api import plugins as plugins
+    from n2s_core.app.api import list_plugins as list_plugins
     from n2s_core.app.api import pull as pull
     from n2s_core.app.api import push as push
     from n2s_core.app.api import rebuild as rebuild
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from n2s_core.app.asking import history as history
     from n2s_core.app.asking import list_files as list_files
     from n2s_core.app.asking import search as search
-    from n2s_core.app.asking import status as status
     from n2s_core.app.asking import where as where
-    from n2s_core.errors import N2sError as N2sError
+    from n2s_core.app.standing import status as status
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "history",
     "init",
     "list_files",
-    "plugins",
+    "list_plugins",
     "pull",
     "push",
     "rebuild",
@@ -45,7 +45,7 @@ __all__ = [
     "verify",
     "where",
 ]
-_ASKING = frozenset({"changesets", "diff", "history", "list_files", "search", "status", "where"})
+_ASKING = frozenset({"changesets", "diff", "history", "list_files", "search", "where"})
 
 
 def __getattr__(name: str) -> object:
@@ -53,10 +53,8 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    if name == "N2sError":
-        module = "n2s_core.errors"
-    else:
-        module = "n2s_core.app.asking" if name in _ASKING else "n2s_core.app.api"
+    room = "standing" if name == "status" else "asking" if name in _ASKING else "api"
+    module = f"n2s_core.app.{room}"
     found: object = getattr(import_module(module), name)
     return found
 

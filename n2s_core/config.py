@@ -112,7 +112,9 @@ def find(start: Path, environment: Mapping[str, str], wanted: Path | None = None
         return chosen.absolute()
     start = start.absolute()
     places = [folder / FOLDER / NAME for folder in (start, *start.parents)]
-    home = environment.get("XDG_CONFIG_HOME") or os.path.join(environment.get("HOME", "/"), ".config")
+    home = environment.get("XDG_CONFIG_HOME") or os.path.join(
+        environment.get("HOME", "/"), ".config"
+    )
     places += [Path(home) / "n2s" / NAME, Path("/etc/n2s") / NAME]
     for place in places:
         if place.is_file():

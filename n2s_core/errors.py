@@ -1,20 +1,20 @@
 """The errors of n2s: who must act decides the class.
 
-    N2sError
-    |-- UsageError            the user asked for something that does not exist or fit (exit 2)
-    |   `-- ConfigError       a configuration that cannot be used
-    |-- KeyProblem            no passphrase, a wrong one, a damaged key object (exit 2)
-    |-- DiscoveryError        a plugin cannot tell what changed here (exit 2)
-    |-- LeaseHeld             another push of this dataset is running (exit 2)
-    |-- CatalogueError        the catalogue cannot be read or written (exit 2)
-    |-- StoreError            the store; never blames a source file
-    |   |-- Missing           the object is not there
-    |   |-- Refused           asking again will not help: credentials, quota, no such bucket, full
-    |   `-- Unavailable       asking again later may help
-    |-- DamageError           bytes that are not what was stored (exit 3)
-    |   `-- FormatError       bytes of another version, or of no version at all
-    |-- SourceError           one path of the source; never ends a run
-    `-- TargetError           one path of a restore; never ends a run
+N2sError
+|-- UsageError            the user asked for something that does not exist or fit (exit 2)
+|   `-- ConfigError       a configuration that cannot be used
+|-- KeyProblem            no passphrase, a wrong one, a damaged key object (exit 2)
+|-- DiscoveryError        a plugin cannot tell what changed here (exit 2)
+|-- LeaseHeld             another push of this dataset is running (exit 2)
+|-- CatalogueError        the catalogue cannot be read or written (exit 2)
+|-- StoreError            the store; never blames a source file
+|   |-- Missing           the object is not there
+|   |-- Refused           asking again will not help: credentials, quota, no such bucket, full
+|   `-- Unavailable       asking again later may help
+|-- DamageError           bytes that are not what was stored (exit 3)
+|   `-- FormatError       bytes of another version, or of no version at all
+|-- SourceError           one path of the source; never ends a run
+`-- TargetError           one path of a restore; never ends a run
 """
 
 

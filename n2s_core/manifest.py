@@ -248,7 +248,16 @@ class SegmentRef(NamedTuple):
 def pack_segments(table: ObjectTable, segments: list[SegmentRef]) -> bytes:
     """The payload of a FILE record."""
     return b"".join(
-        packb((part.file_offset, part.length, part.segment_hash, table.index(part.ref.digest), part.ref.offset, part.ref.length))
+        packb(
+            (
+                part.file_offset,
+                part.length,
+                part.segment_hash,
+                table.index(part.ref.digest),
+                part.ref.offset,
+                part.ref.length,
+            )
+        )
         for part in segments
     )
 

@@ -159,6 +159,16 @@ class ObjectRow(NamedTuple):
     size: int
 
 
+class Part(StrEnum):
+    """Which paths of a tree, in which order."""
+
+    ALL = "all, in byte order"
+    DIRECTORIES = "directories, in byte order"
+    DEEPEST_FIRST = "directories, backwards"
+    SINGLE = "other paths with one link, in the order of their records in the store"
+    LINKED = "other paths with several links, those of one inode and state together"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One path that could not be stored or restored, and why."""

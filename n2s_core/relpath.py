@@ -81,7 +81,11 @@ def show(path: bytes) -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() else char.encode("utf-8", "surrogateescape").decode("latin-1")
-        .encode("unicode_escape").decode("ascii")
+        char
+        if char.isprintable()
+        else char.encode("utf-8", "surrogateescape")
+        .decode("latin-1")
+        .encode("unicode_escape")
+        .decode("ascii")
         for char in text
     )

@@ -16,13 +16,21 @@ from typing import TYPE_CHECKING
 
 from n2s_core.app.answers import PathLike, PullAnswer, PushAnswer
 from n2s_core.app.workspace import Workspace
+from n2s_core.errors import N2sError
 from n2s_core.model import Progress, Report
 
 if TYPE_CHECKING:
-    from n2s_core.app.examining import Examination, PluginAnswer
+    from n2s_core.app.examining import Examination
+    from n2s_core.app.plugging import PluginAnswer
     from n2s_core.app.preparing import Prepared
     from n2s_core.app.rebuilding import RebuildAnswer
     from n2s_core.app.verifying import VerifyAnswer
+
+
+__all__ = [
+    "N2sError", "doctor", "init", "list_plugins", "pull", "push", "rebuild", "recover", "verify",
+    "workspace",
+]  # fmt: skip
 
 
 def silent(_progress: Progress) -> None:
@@ -229,11 +237,11 @@ def recover(
     return run(RecoverOrder(store, target, dataset, changeset_id, at), report)
 
 
-def plugins(
+def list_plugins(
     root: PathLike | None = None, *, config: PathLike | None = None
 ) -> "list[PluginAnswer]":
     """Every plugin of this installation, and whether it works for this dataset or directory."""
-    from n2s_core.app.examining import examine_plugins
+    from n2s_core.app.plugging import examine_plugins
 
     return examine_plugins(root, config)
 

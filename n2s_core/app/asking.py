@@ -2,7 +2,7 @@
 
 import fnmatch
 import os
-import threading
+import re
 from collections.abc import Iterator
 
 from n2s_core.app.answers import PathLike
@@ -11,24 +11,20 @@ from n2s_core.app.listings import (
     ChangesetAnswer,
     DiffAnswer,
     Place,
-    StatusAnswer,
-    StoreState,
     Version,
     WhereAnswer,
 )
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.queries import Queries
-from n2s_core.clock import parse_iso
+from n2s_core.clock import SECOND_NS, parse_iso
 from n2s_core.errors import N2sError, UsageError
 from n2s_core.facts import Changeset, Dataset
 from n2s_core.layout import Shelf, object_name
-from n2s_core.model import LIVE, Failure, FileRow
+from n2s_core.model import LIVE, FileRow, RecordRef
 from n2s_core.relpath import RelPath, parse, show
 from n2s_core.rows import numbered_content
-from n2s_core.stores import open_store, start
-from n2s_core.stores.spec import StoreSpec
 
-REACH_S = 10.0
+_TO_THE_SECOND = re.compile(r"\d:\d\d:\d\d")
 
 
 def chosen(
@@ -40,16 +36,25 @@ def chosen(
     if changeset_id is not None:
         message = "Give a changeset id or a time, not both."
         raise UsageError(message)
-    return queries.changeset_at(dataset, parse_iso(at))
+    return queries.changeset_at(dataset, _end_ns(at))
+
+
+def _end_ns(text: str) -> int:
+    """The last ns of a time as far as it was written: times are printed with a second or a µs.
+
+    So the time that `changesets` prints finds that changeset, not the one before.
+    """
+    begins_ns = parse_iso(text)
+    if "." in text or "," in text:
+        return begins_ns + 999
+    return begins_ns + (SECOND_NS - 1 if _TO_THE_SECOND.search(text) else 0)
 
 
 class _Naming:
     """Turns rows of one dataset into versions that name their changesets."""
 
     def __init__(self, queries: Queries, dataset: Dataset) -> None:
-        self._by_number = {
-            one.changeset_no: one for one in queries.changesets(dataset.dataset_no)
-        }
+        self._by_number = {one.changeset_no: one for one in queries.changesets(dataset.dataset_no)}
 
     def version(self, row: FileRow, *, removed: bool = False) -> Version:
         """`removed`: what ended the version was the removal of the path."""
@@ -76,64 +81,6 @@ class _Naming:
         """When the changeset of a version was made."""
         made = self._by_number.get(row.valid_from)
         return 0 if made is None else made.created_ns
-
-
-def status(
-    root: PathLike | None = None,
-    *,
-    config: PathLike | None = None,
-    changeset_id: str | None = None,
-) -> StatusAnswer:
-    """What is stored, confirmed, pending and failed; files and bytes are those of the changeset."""
-    with workspace(root, config) as space:
-        dataset, queries = space.dataset, space.catalogue.queries
-        stored = queries.changesets(dataset.dataset_no)
-        files, size = dataset.live_files, dataset.live_bytes
-        shown = stored[0] if stored else None
-        if changeset_id is not None:
-            shown = queries.changeset(dataset, changeset_id)
-            files, size = queries.tree_size(dataset.dataset_no, shown.changeset_no)
-        totals = queries.totals()
-        failures = queries.failures(dataset.dataset_no)
-        return StatusAnswer(
-            dataset=dataset.name,
-            root=space.root,
-            store=_reach(space.store_url),
-            changeset=None if shown is None else ChangesetAnswer.of(shown),
-            changesets=len(stored),
-            files=files,
-            bytes=size,
-            objects=totals.objects,
-            stored_bytes=totals.stored_bytes,
-            pending=queries.count_pending(dataset.dataset_no),
-            failures=tuple(Failure(path, error) for path, error, _, _ in failures),
-            last_push_ns=stored[0].stored_ns if stored else None,
-            last_verify_ns=dataset.last_verify_ns,
-        )
-
-
-def _reach(url: str) -> StoreState:
-    """Whether the store answers within REACH_S seconds."""
-    found: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            with start(StoreSpec(url)) as spec:
-                store = open_store(spec)
-                try:
-                    next(iter(store.list(Shelf.KEYS.value)), None)
-                finally:
-                    store.close()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the store cannot be reached
-            found.append(str(error))
-        else:
-            found.append(None)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(REACH_S)
-    error = found[0] if found else f"The store does not answer within {REACH_S:.0f} s."
-    return StoreState(url, error is None, error)
 
 
 def changesets(
@@ -187,7 +134,7 @@ def search(
     the last component as well. `since` and `until` bound the time of the changeset.
     """
     first_ns = parse_iso(since) if since else None
-    last_ns = parse_iso(until) if until else None
+    last_ns = _end_ns(until) if until else None
     glob = os.fsencode(pattern)
     names = b"/" not in glob
     with workspace(root, config) as space:
@@ -239,16 +186,22 @@ def where(
         row = _versions(space, _relative(space, path))[0]
         queries = space.catalogue.queries
         naming = _Naming(queries, space.dataset)
-        found = [("metadata", 0, row.object_no, row.record_offset, row.record_length)]
+        record = RecordRef(row.object_no, row.record_offset, row.record_length)
+        found = [("metadata", 0, record)]
         if row.segments >= 0 and row.blob_id is not None:
             found += [
-                ("segment", one.file_offset, one.object_no, one.record_offset, one.record_length)
+                (
+                    "segment",
+                    one.file_offset,
+                    RecordRef(one.object_no, one.record_offset, one.record_length),
+                )
                 for one in queries.segments(row.blob_id)
             ]
         else:
-            found += [("content", 0, *ref) for ref in numbered_content(row)]
-            if len(found) == 2 and found[0][2:] == found[1][2:]:  # noqa: PLR2004 - one record holds both
-                del found[0]
+            content = [RecordRef(*ref) for ref in numbered_content(row)]
+            if content == [record]:
+                found.clear()
+            found += [("content", 0, ref) for ref in content]
         return WhereAnswer(
             version=naming.version(row),
             current=row.valid_to == LIVE or row.valid_to > space.dataset.head_no,
@@ -257,16 +210,23 @@ def where(
         )
 
 
-def _place(
-    queries: Queries, kind: str, file_offset: int, object_no: int, offset: int, length: int
-) -> Place:
-    found = queries.object(object_no)
+def _place(queries: Queries, kind: str, file_offset: int, ref: RecordRef) -> Place:
+    found = queries.object(ref.object_no)
     if found is None:
-        message = f"The catalogue refers to object {object_no}, which it lacks; run 'n2s rebuild'."
+        message = f"The catalogue refers to object {ref.object_no} but lacks it; run 'n2s rebuild'."
         raise N2sError(message)
     stored, confirmed_ns, verified_ns = found
     name = object_name(Shelf(stored.shelf), stored.digest)
-    return Place(kind, file_offset, name, stored.size, offset, length, confirmed_ns, verified_ns)
+    return Place(
+        kind,
+        file_offset,
+        object=name,
+        object_size=stored.size,
+        offset=ref.offset,
+        length=ref.length,
+        confirmed_ns=confirmed_ns,
+        verified_ns=verified_ns,
+    )
 
 
 def diff(

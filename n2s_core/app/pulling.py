@@ -16,7 +16,7 @@ from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset
 from n2s_core.flows.pull import Pull, PullWish
 from n2s_core.flows.restore import RestoreBatch, RestoreResult, restore_batch
-from n2s_core.model import FileRow, Report, SegmentRow
+from n2s_core.model import FileRow, Part, Report, SegmentRow
 from n2s_core.ports import Executor, Store
 from n2s_core.relpath import RelPath, show
 from n2s_core.stores.spec import StoreSpec
@@ -48,10 +48,10 @@ class TreeView:
         self._changeset_no = changeset.changeset_no
         self._digests: dict[int, bytes] = {}
 
-    def tree(self, under: RelPath, *, order: str, where: str) -> Iterator[FileRow]:
+    def tree(self, under: RelPath, part: Part = Part.ALL) -> Iterator[FileRow]:
         """Versions at and below a path."""
         return self._catalogue.queries.tree(
-            self._dataset_no, self._changeset_no, under=under, order=order, where=where
+            self._dataset_no, self._changeset_no, under=under, part=part
         )
 
     def at(self, path: RelPath) -> FileRow | None:

@@ -144,6 +144,7 @@ class _Crew:
     def workers(self, setting: SealSetting) -> Workers:
         """Those who seal."""
         space = self._space
+        space.check_store()
         call = SealingCall(setting, space.spec, space.config.catalogue_path)
         return Workers(
             seal=call,

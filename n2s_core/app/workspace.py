@@ -1,5 +1,6 @@
 """Everything that belongs to one configured dataset, opened when it is needed."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from n2s_core.app import secrets
 from n2s_core.app.opening import opened
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.config import Config
-from n2s_core.errors import KeyProblem
+from n2s_core.errors import KeyProblem, Missing, Refused
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Dataset
 from n2s_core.keys import read_key_file, store_id
+from n2s_core.layout import Shelf, object_name
 from n2s_core.packs import Keyring
 from n2s_core.ports import Store
 from n2s_core.stores import start
@@ -100,6 +102,27 @@ class Workspace:
             self._store = opened(self.spec)
             self._stack.callback(self._store.close)
         return self._store
+
+    def check_store(self) -> None:
+        """Before anything is stored: the store must be the one that the key belongs to.
+
+        A key object that it lost is put back from the catalogue's copy. Raises Refused when the
+        store has other keys only.
+        """
+        ours = self.catalogue.key_objects()
+        names = {object_name(Shelf.KEYS, digest): data for digest, data in ours}
+        for name in names:
+            with contextlib.suppress(Missing):
+                self.store.stat(name)
+                return
+        if any(True for _ in self.store.list(Shelf.KEYS.value)):
+            message = (
+                f"The store {self.store_url} holds other keys than the one that this dataset was"
+                " prepared with; is it another store? Nothing was stored."
+            )
+            raise Refused(message)
+        for name, data in names.items():
+            self.store.put(name, [data], len(data))
 
     def excludes(self, extra: tuple[str, ...] = ()) -> Excludes:
         """The rules of the configuration, and what belongs to n2s itself."""

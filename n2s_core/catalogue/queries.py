@@ -8,11 +8,19 @@ from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.pushes import CHANGESET_COLUMNS, FILE_COLUMNS
 from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset, Totals
-from n2s_core.model import FileRow, ObjectRow, SegmentRow
+from n2s_core.model import FileRow, ObjectRow, Part, SegmentRow
 from n2s_core.relpath import RelPath, below
 
 _AT = "dataset_no = ? AND valid_from <= ? AND valid_to > ?"
 SHORTEST_PREFIX = 4
+_PARTS = {
+    Part.ALL: "ORDER BY path",
+    Part.DIRECTORIES: "AND type = 2 ORDER BY path",
+    Part.DEEPEST_FIRST: "AND type = 2 ORDER BY path DESC",
+    Part.SINGLE: "AND type <> 2 AND nlink <= 1 ORDER BY object_no, record_offset",
+    Part.LINKED: "AND type <> 2 AND nlink > 1 ORDER BY"
+    " mount, inode, file_hash, size, mtime_ns, mode, uid, gid, type, path",
+}
 
 
 class Queries:
@@ -70,12 +78,11 @@ class Queries:
         changeset_no: int,
         *,
         under: RelPath = b"",
-        order: str = "path",
-        where: str = "",
+        part: Part = Part.ALL,
     ) -> Iterator[FileRow]:
-        """The versions of all paths at and below `under`, in byte order of paths."""
+        """The versions of paths at and below `under`, chosen and ordered as `part` says."""
         statement, values = self._tree(FILE_COLUMNS, dataset_no, changeset_no, under)
-        for row in self._db.stream(f"{statement} {where} ORDER BY {order}", values):
+        for row in self._db.stream(f"{statement} {_PARTS[part]}", values):
             yield FileRow(*row)
 
     def tree_size(

@@ -110,7 +110,6 @@ Table(
     Column("extra", LargeBinary),
     Index(
         "files_links",
-        "dataset_no",
         "inode",
         sqlite_where=text("nlink > 1"),
         postgresql_where=text("nlink > 1"),

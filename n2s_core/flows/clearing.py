@@ -4,11 +4,14 @@ import os
 import stat as statlib
 from collections.abc import Callable, Iterator
 
-from n2s_core.excludes import NOTHING
+from n2s_core.excludes import Excludes
 from n2s_core.model import FileRow
 from n2s_core.relpath import RelPath, split
 from n2s_core.walking import walk
 from n2s_core.writing import Target
+
+OWN = Excludes(own_folder=b".n2s")
+"""Where a dataset is prepared its configuration and catalogue lie; nobody wants them deleted."""
 
 
 def others(
@@ -20,7 +23,7 @@ def others(
     """
     held: list[RelPath] = []
     row = next(rows, None)
-    for change in walk(target, NOTHING, report, start=top):
+    for change in walk(target, OWN, report, start=top):
         path, stat = change.path, change.stat
         while held and not path.startswith(held[-1] + b"/"):
             yield held.pop(), True

@@ -140,6 +140,7 @@ class Lookup:
     seen: Seen
     _looked_at: set[RelPath] = field(default_factory=set)
     _subtrees: set[RelPath] = field(default_factory=set)
+    _cleared: set[RelPath] = field(default_factory=set)
 
     def differences(self, changes: Iterable[Change]) -> Iterator[Difference]:
         """Differences at the hinted paths and at the directories above them, each path once."""
@@ -192,23 +193,29 @@ class Lookup:
             self.seen.unchanged += 1
             return stat
         if live is not None and live.type == FileType.DIRECTORY and not directory:
-            for row in self.live_below(path):
-                yield Difference(row[0], None, LiveStat._make(row))
+            yield from self._clear(path)
         yield Difference(path, stat, live)
         return stat
 
     def _gone(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
         if live.type == FileType.DIRECTORY:
-            for row in self.live_below(path):
-                yield Difference(row[0], None, LiveStat._make(row))
+            yield from self._clear(path)
         yield Difference(path, None, live)
+
+    def _clear(self, path: RelPath) -> Iterator[Difference]:
+        """What was below a directory that is none any more."""
+        self._cleared.add(path)
+        for row in self.live_below(path):
+            yield Difference(row[0], None, LiveStat._make(row))
 
     def _subtree(self, path: RelPath) -> Iterator[Difference]:
         stat = yield from self._one(path)
-        if stat is None or not statlib.S_ISDIR(stat.st_mode):
+        if stat is None or not statlib.S_ISDIR(stat.st_mode) or path in self._subtrees:
             return
+        done = [other for other in self._subtrees | self._cleared if is_below(other, path)]
         self._subtrees.add(path)
         below = (change for change in self.walk(path) if change.path != path)
         for found in merge(below, self.live_below(path), self.seen):
-            if found.path not in self._looked_at:
-                yield found
+            if found.path in self._looked_at or any(is_below(found.path, one) for one in done):
+                continue
+            yield found

@@ -1,5 +1,6 @@
 """Batches on their way to workers and their results on the way into the catalogue."""
 
+import contextlib
 import os
 import queue
 import stat as statlib
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from n2s_core import segments as cutting
 from n2s_core.catalogue_port import PushCatalogue
+from n2s_core.errors import N2sError
 from n2s_core.facts import LiveStat
 from n2s_core.faults import crash_point
 from n2s_core.flows.compare import Difference
@@ -229,9 +231,22 @@ class Dispatcher:
         self._hear()
         for future in done:
             inodes = self._running.pop(future)
-            self._record(future.result())
+            try:
+                result = future.result()
+            except N2sError:
+                self._save_rest()
+                raise
+            self._record(result)
             self._inodes_under_way -= inodes
         self.catalogue.renew_lease()
+
+    def _save_rest(self) -> None:
+        """A batch failed, which ends the push; what the others had confirmed is recorded first."""
+        self._hear()
+        while self._running:
+            future, _ = self._running.popitem()
+            with contextlib.suppress(N2sError):  # the first error is the one that is raised
+                self._record(future.result())
 
     def _hear(self) -> None:
         """Record segments of large files that were confirmed while their batch goes on."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from n2s_core.clock import now_ns
 from n2s_core.flows.uploads import Uploads
+from n2s_core.hashing import blob_id
 from n2s_core.jobs import Batch, BatchResult, Emit, Located, SealSetting, StoredSegments
 from n2s_core.layout import Shelf
 from n2s_core.manifest import (
@@ -19,7 +20,6 @@ from n2s_core.manifest import (
     pack_segments,
     packb,
 )
-from n2s_core.hashing import blob_id
 from n2s_core.model import FileRow, FileType, ObjectRow, Op, SegmentRow
 from n2s_core.packs import Pack, SealedObject
 from n2s_core.ports import Store

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from n2s_core.errors import TargetError
 from n2s_core.flows.clearing import others, remove
-from n2s_core.flows.restore import Piece, RestoreBatch, RestoreResult, Wanted
+from n2s_core.flows.restore import Piece, RestoreBatch, RestoreResult, Wanted, is_content
 from n2s_core.jobs import Located
-from n2s_core.model import Failure, FileRow, FileType, Progress, Report, SegmentRow
+from n2s_core.model import Failure, FileRow, FileType, Part, Progress, Report, SegmentRow
 from n2s_core.ports import Executor
 from n2s_core.reading import describe
 from n2s_core.relpath import RelPath, ancestors, is_below
@@ -32,8 +32,8 @@ LINKS_AT_ONCE = 8192
 class TreeCatalogue(Protocol):
     """The trees of one dataset at one changeset."""
 
-    def tree(self, under: RelPath, *, order: str, where: str) -> Iterator[FileRow]:
-        """Versions at and below a path; `where` narrows, in SQL of the catalogue."""
+    def tree(self, under: RelPath, part: Part = Part.ALL) -> Iterator[FileRow]:
+        """Versions at and below a path."""
 
     def at(self, path: RelPath) -> FileRow | None:
         """The version of one path."""
@@ -80,10 +80,7 @@ class Pull:
                 self._delete_others(target)
             self._make_directories(target)
             for under in self._tops():
-                where = "AND type <> 2 AND nlink <= 1"
-                for row in self.catalogue.tree(
-                    under, order="object_no, record_offset", where=where
-                ):
+                for row in self.catalogue.tree(under, Part.SINGLE):
                     self._add(row)
             self._finish_batches()
             self._hard_links(target)
@@ -106,26 +103,26 @@ class Pull:
 
     # -- directories -----------------------------------------------------------------------------
 
-    def _directories(self, order: str) -> Iterator[FileRow]:
+    def _directories(self, part: Part) -> Iterator[FileRow]:
         above = {directory for path in self._tops() for directory in ancestors(path) if path}
         rows = [row for path in above if (row := self.catalogue.at(path)) is not None]
         rows = [row for row in rows if row.type == FileType.DIRECTORY]
-        if not order.endswith("DESC"):
+        if part is Part.DIRECTORIES:
             yield from sorted(rows, key=lambda row: row.path)
         for under in self._tops():
-            yield from self.catalogue.tree(under, order=order, where="AND type = 2")
-        if order.endswith("DESC"):
+            yield from self.catalogue.tree(under, part)
+        if part is Part.DEEPEST_FIRST:
             yield from sorted(rows, key=lambda row: row.path, reverse=True)
 
     def _make_directories(self, target: Target) -> None:
-        for row in self._directories("path"):
+        for row in self._directories(Part.DIRECTORIES):
             try:
                 target.directory(row.path)
             except (TargetError, OSError) as error:
                 self._fail(row.path, _reason(error))
 
     def _finish_directories(self, target: Target) -> None:
-        for row in self._directories("path DESC"):
+        for row in self._directories(Part.DEEPEST_FIRST):
             extra = unpack_map(row.extra) if row.extra is not None else {}
             try:
                 problem = target.describe_file(
@@ -212,8 +209,7 @@ class Pull:
         pending: list[tuple[RelPath, FileRow]] = []
         group: tuple[object, ...] | None = None
         first = b""
-        order = "mount, inode, file_hash, size, mtime_ns, mode, uid, gid, type, path"
-        for row in self._linked_rows(order):
+        for row in self._linked_rows():
             key = (row.mount, row.inode, row.file_hash, row.size, row.mtime_ns, row.mode,
                    row.uid, row.gid, row.type)  # fmt: skip
             if key != group:
@@ -227,14 +223,13 @@ class Pull:
                     self._link(target, pending)
         self._link(target, pending)
 
-    def _linked_rows(self, order: str) -> Iterator[FileRow]:
+    def _linked_rows(self) -> Iterator[FileRow]:
         """Rows with more than one link; of several tops together, because a group may span them."""
-        where = "AND type <> 2 AND nlink > 1"
         tops = self._tops()
         if len(tops) == 1:
-            yield from self.catalogue.tree(tops[0], order=order, where=where)
+            yield from self.catalogue.tree(tops[0], Part.LINKED)
             return
-        for row in self.catalogue.tree(b"", order=order, where=where):
+        for row in self.catalogue.tree(b"", Part.LINKED):
             if any(row.path == top or is_below(row.path, top) for top in tops):
                 yield row
 
@@ -257,7 +252,7 @@ class Pull:
             if (there.st_dev, there.st_ino) == (original.st_dev, original.st_ino):
                 self.result.skipped += 1
                 return
-            if not self.wish.force:
+            if not self.wish.force and not is_content(target, row, there):
                 message = "a different file is there; --force replaces it"
                 raise TargetError(message)
             target.make_way(row.path)
@@ -269,7 +264,7 @@ class Pull:
     def _delete_others(self, target: Target) -> None:
         """Remove what is in the target below the tops and not in the tree."""
         for top in self._tops():
-            rows = self.catalogue.tree(top, order="path", where="")
+            rows = self.catalogue.tree(top)
             for path, directory in others(self.wish.target, top, rows, self._fail):
                 try:
                     remove(target, path, directory=directory)
@@ -279,7 +274,9 @@ class Pull:
 
     def _rehearse(self) -> RestoreResult:
         for under in self._tops():
-            for row in self.catalogue.tree(under, order="path", where="AND type <> 2"):
+            for row in self.catalogue.tree(under):
+                if row.type == FileType.DIRECTORY:
+                    continue
                 self.result.files += 1
                 self.result.bytes += row.size if row.type == FileType.FILE else 0
         return self.result

@@ -159,7 +159,7 @@ def _restore_file(
 ) -> str | None:
     row = wanted.row
     if there is not None:
-        if there.st_size == row.size and _has_content(target, row):
+        if is_content(target, row, there):
             fd = target.open_existing(row.path)
             try:
                 problem = _describe(target, fd, row, xattrs)
@@ -180,7 +180,10 @@ def _describe(target: Target, fd: int, row: FileRow, xattrs: dict[bytes, bytes])
     )
 
 
-def _has_content(target: Target, row: FileRow) -> bool:
+def is_content(target: Target, row: FileRow, there: os.stat_result) -> bool:
+    """Whether what is at the path of `row`, with the status `there`, has its content."""
+    if there.st_size != row.size or file_type(there.st_mode) != FileType.FILE:
+        return False
     try:
         fd = target.open_existing(row.path)
     except OSError:

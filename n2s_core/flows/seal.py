@@ -236,6 +236,15 @@ class _Worker:
         row.update(
             path=item.path, mount=item.mount, valid_from=self._writer.changeset_no, content=None
         )
+        known = item.known
+        if (
+            known is not None
+            and known.row.type == old.type
+            and known.row.file_hash == old.file_hash
+            and _same_metadata(known.row, row)
+        ):
+            self._result.refreshed.append((old.ctime_ns, old.inode, old.nlink, item.path))
+            return
         node: dict[str, Any] = {
             "p": item.path,
             "t": old.type,

@@ -23,7 +23,7 @@ class Spans:
         self._store = store
         self._master_key = master_key
         self._span_of = _plan(places)
-        self._held: dict[tuple[bytes, int], bytes | Missing] = {}
+        self._held: dict[tuple[bytes, int], tuple[bytes | Missing, int]] = {}
         self._openers: dict[bytes, Opener] = {}
 
     def payload(self, place: Located) -> bytes:
@@ -60,15 +60,15 @@ class Spans:
 
     def _read(self, digest: bytes, start: int, length: int) -> bytes:
         key = (digest, start)
-        found = self._held.get(key)
-        if found is None or (not isinstance(found, Missing) and len(found) < length and start):
+        found, asked = self._held.get(key, (None, 0))
+        if found is None or asked < length:
             name = object_name(Shelf.DATA, digest)
             try:
                 found = self._store.get(name, start, length)
             except Missing as error:
                 found = Missing(f"object {name} is not in the store")
                 found.__cause__ = error
-            self._held[key] = found
+            self._held[key] = found, length
             if len(self._held) > KEPT:
                 del self._held[next(iter(self._held))]
         if isinstance(found, Missing):

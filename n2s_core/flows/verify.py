@@ -13,6 +13,7 @@ from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
 from n2s_core.model import ObjectRow, Progress, Report
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
+from n2s_core.relpath import RelPath
 
 REMEMBER_EVERY = 200
 MOST_PATHS = 100_000
@@ -51,7 +52,7 @@ class Findings:
     bytes: int = 0
     missing: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
-    affected_paths: list[bytes] = field(default_factory=list)
+    affected_paths: list[RelPath] = field(default_factory=list)
     orphans: int = 0
 
 

@@ -1,0 +1,122 @@
+"""The push command, and the way to it that cron takes: without typer.
+
+Typer takes longer to import than a push that finds nothing to do. So a command line that is
+nothing but `push` and plain options is read here; every other one goes to typer.
+"""
+
+from n2s_core.cli.running import Output, Setting, run
+from n2s_core.cli.text import parse_options, size_text
+from n2s_core.relpath import show
+
+SHOWN_ID = 16
+_FLAGS = {
+    "--json": "json",
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "-v": "verbose",
+    "--verbose": "verbose",
+    "--full": "full",
+    "--dry-run": "dry_run",
+}
+_VALUES = {
+    "-c": "config",
+    "--config": "config",
+    "--changeset-name": "changeset_name",
+    "--using": "using",
+}
+_OF_PUSH = frozenset({"--full", "--dry-run", "--changeset-name", "--using"})
+
+
+def shortcut(given: list[str]) -> int | None:
+    """The exit code of a plain push; None when the command line is for typer to read."""
+    found: dict[str, str | bool] = {}
+    seen = False
+    words = iter(given)
+    for word in words:
+        if word == "push" and not seen:
+            seen = True
+        elif word in _OF_PUSH and not seen:
+            return None
+        elif word in _FLAGS:
+            found[_FLAGS[word]] = True
+        elif word in _VALUES:
+            value = next(words, "-")
+            if value.startswith("-"):
+                return None
+            found[_VALUES[word]] = value
+        else:
+            return None
+    if not seen:
+        return None
+    config, name, using = (found.get(key) for key in ("config", "changeset_name", "using"))
+    setting = Setting(
+        config if isinstance(config, str) else None,
+        json="json" in found,
+        quiet="quiet" in found,
+        verbose="verbose" in found,
+    )
+    return run(
+        setting,
+        lambda out: push_with(
+            out,
+            changeset_name=name if isinstance(name, str) else "",
+            using=using if isinstance(using, str) else None,
+            full="full" in found,
+            dry_run="dry_run" in found,
+        ),
+    )
+
+
+def push_with(
+    out: Output,
+    paths: list[str | bytes] | None = None,
+    *,
+    changeset_name: str = "",
+    using: str | None = None,
+    o: list[str] | None = None,
+    full: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """A push whose options have been read."""
+    from n2s_core.app.api import push  # noqa: PLC0415 - not for a command line that is wrong
+
+    options = parse_options(o or ())
+    with out.progress() as report:
+        done = push(
+            None,
+            paths,
+            config=out.config,
+            changeset_name=changeset_name,
+            using=using,
+            exclude=options.pop("exclude", []),
+            options={key: values[-1] for key, values in options.items()},
+            full=full,
+            dry_run=dry_run,
+            report=report,
+        )
+    for failure in done.failures:
+        out.problem(f"{show(failure.path)}: {failure.error}")
+    if done.failed > len(done.failures):
+        out.problem(f"... and {done.failed - len(done.failures)} more")
+    if out.json:
+        out.document(done.to_json())
+        return done.exit_code
+    if done.fallback:
+        out.note(f"The whole tree was walked: {done.fallback}")
+    counts = (
+        f"{done.written} written, {done.touched} touched, {done.removed} removed,"
+        f" {done.unchanged} unchanged"
+    )
+    if done.failed:
+        counts += f", {done.failed} failed"
+    if done.dry_run:
+        out.summary(f"dry run: {counts}; up to {size_text(done.bytes_read)} would be read")
+    elif done.changeset_id is None:
+        out.summary(f"nothing to store: {counts}, {done.seconds:.1f} s")
+    else:
+        stored = f"{size_text(done.bytes_stored)} stored in {done.objects_stored} objects"
+        out.summary(
+            f"changeset {done.changeset_id[:SHOWN_ID]}: {counts},"
+            f" {size_text(done.bytes_read)} read, {stored}, {done.seconds:.1f} s"
+        )
+    return done.exit_code

@@ -1,0 +1,238 @@
+"""What many tests share: a dataset to push and pull in this process, and what to do when a part is missing."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from n2s_core.app.preparing import InitOrder, Prepared, init
+from n2s_core.app.pulling import pull, source_of
+from n2s_core.app.pushing import PushOrder, push
+from n2s_core.app.rebuilding import RebuildAnswer, rebuild
+from n2s_core.app.verifying import ObjectsView
+from n2s_core.app.workspace import Workspace
+from n2s_core.facts import Changeset
+from n2s_core.facts import Dataset as DatasetFacts
+from n2s_core.flows.pull import PullWish
+from n2s_core.flows.push import Outcome
+from n2s_core.flows.restore import RestoreResult
+from n2s_core.flows.verify import Findings, Verify, VerifyWish
+from n2s_core.model import Progress
+from tests.trees import describe, differences
+
+PASSPHRASE = "a passphrase for tests"
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECOVER = REPOSITORY / "contrib" / "recover.py"
+SHELVES = ("data", "meta", "changesets", "keys")
+_NUMBERS = count(1)
+
+
+def quiet(_progress: Progress) -> None:
+    """A report that nobody hears."""
+
+
+def missing(sentence: str) -> NoReturn:
+    """A part of the machine is missing: said by name; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's own n2s is seen, and everybody knows the passphrase."""
+    for name in list(os.environ):
+        if name.startswith("N2S_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("N2S_PASSPHRASE", PASSPHRASE)
+
+
+@pytest.fixture
+def as_root() -> None:
+    """For what only root may do."""
+    if os.geteuid() != 0:
+        missing("This test makes what only root can make; run it as root.")
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path, as_root: None) -> Iterator[Callable[[str], Path]]:
+    """Mounts a small tmpfs: `tmpfs("size=4m")` is its folder."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"mount-{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "n2s-test", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing(f"This test needs to mount a tmpfs, which is not allowed here: {done.stderr}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """For programs that a test starts: they find this repository."""
+    folders = [str(REPOSITORY), str(REPOSITORY / "plugins")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folders), **extra}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A tree with its store and its configuration, in folders of one test."""
+
+    base: Path
+    root: Path
+    store: Path
+    config: Path
+    share: bool = False
+    pack_size: int | None = None
+
+    def init(self, **more: str) -> Prepared:
+        """Prepare it (again: its configuration must be away)."""
+        order = InitOrder(
+            root=self.root,
+            store_url=str(self.store),
+            config=self.config,
+            share=self.share,
+            pack_size=self.pack_size,
+            **more,
+        )
+        return init(order, quiet)
+
+    @property
+    def catalogue(self) -> Path:
+        return self.config.parent / "catalogue.db"
+
+    def space(self) -> Workspace:
+        return Workspace.find(self.config)
+
+    def push(
+        self, *, paths: list[bytes] | None = None, name: str = "", full: bool = False
+    ) -> Outcome:
+        with self.space() as space:
+            order = PushOrder(changeset_name=name, paths=paths, full=full)
+            return push(space, order, quiet)[0]
+
+    def try_pull(
+        self,
+        changeset: str = "latest",
+        *,
+        paths: tuple[bytes, ...] = (),
+        force: bool = False,
+        delete: bool = False,
+        target: Path | None = None,
+    ) -> tuple[Path, RestoreResult]:
+        target = target or self.new_folder("pull")
+        wish = PullWish(os.fsencode(target), paths=paths, force=force, delete=delete)
+        with self.space() as space:
+            found = space.catalogue.queries.changeset(space.dataset, changeset)
+            return target, pull(source_of(space, found), wish, quiet)[0]
+
+    def pull(self, changeset: str = "latest", **how: object) -> Path:
+        """Restore into a new folder; anything that is not whole is a failure of the test."""
+        target, result = self.try_pull(changeset, **how)  # type: ignore[arg-type]
+        assert not result.failures, result.failures[:5]
+        assert not result.damaged
+        return target
+
+    def try_recover(self, *options: str) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+        target = self.new_folder("recover")
+        command = [sys.executable, str(RECOVER), str(self.store), str(target), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return target, done
+
+    def recover_py(self, *options: str) -> Path:
+        """What contrib/recover.py gives back, which knows the format page alone."""
+        target, done = self.try_recover(*options)
+        assert done.returncode == 0, done.stderr
+        return target
+
+    def rebuild(self) -> RebuildAnswer:
+        with self.space() as space:
+            return rebuild(space, quiet)
+
+    def forget_catalogue(self) -> None:
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{self.catalogue}{ending}").unlink(missing_ok=True)
+
+    def rebuild_from_store(self) -> None:
+        """A catalogue from the store alone, without any problem."""
+        self.forget_catalogue()
+        assert self.rebuild().problems == ()
+
+    def verify(self) -> Findings:
+        """Read every object."""
+        with self.space() as space:
+            view, key = ObjectsView(space.catalogue), space.master_key()
+            return Verify(view, space.store, key, VerifyWish(percent=100), quiet).run()
+
+    def facts(self) -> DatasetFacts:
+        with self.space() as space:
+            return space.dataset
+
+    def changesets(self) -> list[Changeset]:
+        """Newest first."""
+        with self.space() as space:
+            return space.catalogue.queries.changesets(space.dataset.dataset_no)
+
+    def objects(self, shelf: str = "") -> dict[str, Path]:
+        """Names and files of what lies in the store."""
+        folder = self.store / shelf if shelf else self.store
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.store)): path for path in files}
+
+    def new_folder(self, what: str) -> Path:
+        folder = self.base / f"{what}-{next(_NUMBERS)}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def assert_restores(self, *others: Path) -> None:
+        """A pull of the latest changeset, and each of `others`, is the tree as it is now."""
+        wanted = describe(self.root)
+        for restored in others or (self.pull(),):
+            assert differences(wanted, describe(restored)) == []
+
+
+MakeDataset = Callable[..., Dataset]
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> MakeDataset:
+    """Makes prepared datasets with an empty root."""
+
+    def make(
+        name: str = "dataset",
+        *,
+        share: bool = False,
+        pack_size: int | None = None,
+        store: Path | None = None,
+    ) -> Dataset:
+        base = tmp_path / name
+        (base / "root").mkdir(parents=True)
+        made = Dataset(
+            base=base,
+            root=base / "root",
+            store=store or base / "store",
+            config=base / "config" / "config.toml",
+            share=share,
+            pack_size=pack_size,
+        )
+        made.init()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def dataset(make_dataset: MakeDataset) -> Dataset:
+    return make_dataset()

@@ -1,0 +1,55 @@
+"""A program that pushes in small batches, to be killed by tests: crashing.py CONFIG here|pool.
+
+With `here` the batches are sealed in this process, so that N2S_CRASH_AT kills all of it, and files
+of some 100 KB count as large. It prints how many bytes it read.
+"""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from n2s_core import segments
+from n2s_core.app import pushing, worker
+from n2s_core.app.workspace import Workspace
+from n2s_core.flows import dispatch
+
+ITEMS = 20
+
+
+class Here(Executor):
+    """Runs every call at once, in place of worker processes."""
+
+    def __init__(self, _count: int, told: "SimpleQueue[Any]") -> None:
+        worker.tell = told.put
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(fn(*args))
+        return future
+
+
+def make_small(patch: Callable[[object, str, Any], None], *, items: int = ITEMS) -> None:
+    """Small batches and small segments."""
+    patch(dispatch, "MOST_ITEMS", items)
+    patch(segments, "LARGE", 64 << 10)
+    patch(segments, "SMALLEST", 4 << 10)
+    patch(segments, "AVERAGE", 16 << 10)
+    patch(segments, "LARGEST", 64 << 10)
+
+
+def main(config: str, how: str) -> None:
+    if how == "here":
+        make_small(setattr)
+        setattr(pushing, "WorkerPool", Here)  # noqa: B010 - mypy knows the class
+    else:
+        dispatch.MOST_ITEMS = ITEMS * 10
+    with Workspace.find(Path(config)) as space:
+        outcome = pushing.push(space, pushing.PushOrder(), lambda _: None)[0]
+    print(outcome.bytes_read)  # noqa: T201 - a program
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
