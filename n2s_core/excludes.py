@@ -18,9 +18,9 @@ class Excludes:
     `patterns` are those of gitignore (the last that matches decides, `!` takes back). A
     directory with a valid CACHEDIR.TAG (`caches`) or with one of `markers` in it is stored with
     that file only. `hidden` are paths that belong to n2s itself, as does `own_folder`: of it only
-    `own_shown` is stored, and not the folder itself, whose times change with every run. With `one_filesystem` the
-    contents of mount points are left out. `plain`: nothing has to be asked below the root's
-    own entries.
+    `own_shown` is stored, and not the folder itself, whose times change with every run. With
+    `one_filesystem` the contents of mount points are left out. `plain`: nothing has to be asked
+    below the root's own entries.
     """
 
     patterns: tuple[str, ...] = ()
@@ -38,9 +38,7 @@ class Excludes:
         rules = _compile(self.patterns)
         object.__setattr__(self, "_rules", rules)
         deep = any(b"/" in path for path in self.hidden)
-        object.__setattr__(
-            self, "plain", not (rules or self.markers or self.caches or deep)
-        )
+        object.__setattr__(self, "plain", not (rules or self.markers or self.caches or deep))
 
     def leaves_out(self, path: RelPath, *, directory: bool) -> bool:
         """Whether `path` is not to be stored (asked from the root downwards)."""

@@ -51,7 +51,7 @@ class Changeset(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """The right to push one dataset, until it expires or somebody with a greater `fencing` has it."""
+    """The right to push one dataset, until it expires or somebody has a greater `fencing`."""
 
     dataset_no: int
     owner: str
@@ -73,7 +73,7 @@ class LiveStat(NamedTuple):
 
 
 LiveRow = tuple[Any, ...]
-"""The fields of a LiveStat as the database gives them: made into one only when something differs."""
+"""The fields of a LiveStat as the database gives them; one is made of them when needed."""
 
 
 @dataclass(frozen=True, slots=True)

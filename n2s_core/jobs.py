@@ -22,7 +22,7 @@ class Located(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the catalogue says of a path (or of a link to the same inode) and where its content is."""
+    """A version of a path that the catalogue has, and where its content is."""
 
     row: FileRow
     content: list[Located]
@@ -31,9 +31,9 @@ class Known(NamedTuple):
 class Item(NamedTuple):
     """One path to look at.
 
-    `regular` says that it was a regular file a moment ago. `known` is the live version of the path. `link` is another path's version that is the same
-    inode in the same state: its content is taken without reading. `segments` are confirmed
-    records by the hash of their payload, from earlier versions and from a push that died.
+    `regular` says that it was a regular file a moment ago. `known` is the live version of the
+    path. `link` is another path's version that is the same inode in the same state: its content
+    is taken without reading. `segments` are confirmed records by the hash of their payload, from earlier versions and from a push that died.
     """
 
     path: RelPath
@@ -59,7 +59,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SealSetting:
-    """What is the same for all batches of a push. `pack_size` in bytes, 0 for one blob an object."""
+    """What is the same for all batches of a push. `pack_size` in bytes; 0: one blob an object."""
 
     root: bytes
     dataset_id: bytes
@@ -83,8 +83,9 @@ class BatchResult:
     """What became of a batch. `entries` is (object_no, digest, count) in `meta/`, or None.
 
     `rows` are new versions, in the order of FileRow; `replaced` those of them that had a live
-    version; `refreshed` are (ctime_ns, inode, nlink, path) of paths whose stored state is still right;
-    `inline` is the metadata and payload of an ENTRIES record for the head.
+    version; `refreshed` are (ctime_ns, inode, nlink, path) of paths whose stored state is still
+    right; `inline` is the number, metadata, payload and
+    count of an ENTRIES record for the head.
     """
 
     rows: list[tuple[object, ...]] = field(default_factory=list)
@@ -97,7 +98,7 @@ class BatchResult:
     objects: list[ObjectRow] = field(default_factory=list)
     contents: list[tuple[bytes, int, int, int, int]] = field(default_factory=list)
     entries: tuple[int, bytes, int] | None = None
-    inline: tuple[bytes, bytes, int] | None = None
+    inline: tuple[int, bytes, bytes, int] | None = None
     written: int = 0
     touched: int = 0
     bytes_read: int = 0

@@ -105,9 +105,9 @@ class FileRow(NamedTuple):
     """One version of one path, as the catalogue's table `files` holds it.
 
     The order of the fields is the order of the columns. Times are ns, sizes bytes. `content` is
-    a packed list of `[object_no, offset, length]` where the content lies when it is not in the row's own record; `extra` is a packed
-    map of the rarer metadata (keys x, l, d of the format). `segments` counts the segments of a
-    file in pieces; -1 for everything that is not in pieces.
+    a packed list of `[object_no, offset, length]` where the content lies when it is not in the
+    row's own record; `extra` is a packed map of the rarer metadata (keys x, l, d of the format).
+    `segments` counts the segments of a file in pieces; -1 for everything that is not in pieces.
     """
 
     path: RelPath

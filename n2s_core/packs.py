@@ -18,8 +18,8 @@ from n2s_core.sealing import (
     master_prelude,
     open_prelude,
     parse_header,
-    stated_size,
     public_prelude,
+    stated_size,
 )
 
 

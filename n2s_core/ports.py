@@ -46,9 +46,10 @@ class Store(Protocol):
         """Size of an object. Raises Missing."""
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """Objects in the folder `prefix` ("keys", "data/ab") in any order; none if there is no such folder.
+        """Objects in the folder `prefix` ("keys", "data/ab") in any order.
 
-        Only names of the layout are listed; temporary files are not.
+        A folder that is not there has none. Only names of the layout are listed, so temporary
+        files are not.
         """
 
     def delete(self, name: str) -> None:

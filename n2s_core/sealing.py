@@ -24,6 +24,8 @@ Buffer = bytes | bytearray | memoryview
 OBJECT_MAGIC = b"N2SOBJ"
 RECORD_MAGIC = b"N2SR"
 VERSION = 1
+PLAIN_PRELUDE = 8
+SEALED_PRELUDE = 88
 HEADER_SIZE = 48
 TAG_SIZE = 16
 LARGEST_SEALED = 64 << 20
@@ -227,7 +229,7 @@ def parse_header(view: Buffer, offset: int = 0) -> Header:
 
 
 def stated_size(header: bytes) -> int:
-    """Length of the record with this header, in bytes; the header is one that will be authenticated."""
+    """Length in bytes of the record with this header, which is yet to be authenticated."""
     return HEADER_SIZE + int(_START.unpack_from(header)[4])
 
 
@@ -264,19 +266,19 @@ def open_prelude(data: Buffer, master_key: bytes) -> tuple[bytes, int]:
 
     Raises DamageError, or FormatError for a version or key mode that is not known.
     """
-    head = bytes(data[:88])
-    if len(head) < 8 or head[:6] != OBJECT_MAGIC:
+    head = bytes(data[:SEALED_PRELUDE])
+    if len(head) < PLAIN_PRELUDE or head[:6] != OBJECT_MAGIC:
         message = "An object does not begin as an n2s object."
         raise DamageError(message)
     if head[6] != VERSION:
         message = f"An object has format version {head[6]}; this n2s reads version {VERSION}."
         raise FormatError(message)
     if head[7] == KeyMode.MASTER:
-        return master_key, 8
+        return master_key, PLAIN_PRELUDE
     if head[7] != KeyMode.X25519:
         message = f"An object uses key mode {head[7]}, which this version of n2s does not know."
         raise FormatError(message)
-    if len(head) < 88:
+    if len(head) < SEALED_PRELUDE:
         message = "An object ends in the middle of its prelude."
         raise DamageError(message)
     private = x25519_private(master_key)
@@ -287,4 +289,4 @@ def open_prelude(data: Buffer, master_key: bytes) -> tuple[bytes, int]:
     except InvalidTag:
         message = "The sealed key of an object does not open."
         raise DamageError(message) from None
-    return secret, 88
+    return secret, SEALED_PRELUDE

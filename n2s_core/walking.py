@@ -41,7 +41,7 @@ def walk(
     if first.st_mode & _FORMAT != _DIRECTORY:
         return
     make = tuple.__new__
-    stack = [iter(_list(root, start, first.st_dev, excludes, report))]
+    stack = [iter(_list(root, start, excludes, report))]
     paths = [start + b"/" if start else b""]
     devices = [first.st_dev]
     while stack:
@@ -53,7 +53,7 @@ def walk(
             path = prefix + name
             if excludes.one_filesystem and stat.st_dev != devices[-1]:
                 continue
-            stack.append(iter(_list(root, path[:-1], stat.st_dev, excludes, report)))
+            stack.append(iter(_list(root, path[:-1], excludes, report)))
             paths.append(path)
             devices.append(stat.st_dev)
             break
@@ -70,7 +70,6 @@ def _absolute(root: bytes, path: RelPath) -> bytes:
 def _list(
     root: bytes,
     directory: RelPath,
-    device: int,
     excludes: Excludes,
     report: Callable[[RelPath, str], None],
 ) -> _Listed:

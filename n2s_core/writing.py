@@ -202,7 +202,7 @@ class Target:
         finally:
             os.close(source)
 
-    # -- metadata ------------------------------------------------------------------------------------
+    # -- metadata --------------------------------------------------------------------------------
 
     def describe_file(
         self, fd: int, *, mode: int, uid: int, gid: int, mtime_ns: int, xattrs: dict[bytes, bytes]

@@ -31,6 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RECOVER = REPOSITORY / "contrib" / "recover.py"
 SHELVES = ("data", "meta", "changesets", "keys")
 _NUMBERS = count(1)
+_KEYS: dict[Path, bytes] = {}
 
 
 def quiet(_progress: Progress) -> None:
@@ -157,6 +158,14 @@ class Dataset:
         assert done.returncode == 0, done.stderr
         return target
 
+    def master_key(self) -> bytes:
+        """Derived once for each configuration, because that is slow on purpose."""
+        found = _KEYS.get(self.config)
+        if found is None:
+            with self.space() as space:
+                found = _KEYS[self.config] = space.master_key()
+        return found
+
     def rebuild(self) -> RebuildAnswer:
         with self.space() as space:
             return rebuild(space, quiet)
@@ -173,8 +182,8 @@ class Dataset:
     def verify(self) -> Findings:
         """Read every object."""
         with self.space() as space:
-            view, key = ObjectsView(space.catalogue), space.master_key()
-            return Verify(view, space.store, key, VerifyWish(percent=100), quiet).run()
+            view, wish = ObjectsView(space.catalogue), VerifyWish(percent=100)
+            return Verify(view, space.store, self.master_key(), wish, quiet).run()
 
     def facts(self) -> DatasetFacts:
         with self.space() as space:

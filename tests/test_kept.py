@@ -8,9 +8,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.trees import as_json, describe
 
 from n2s_core import recover
+from tests.trees import as_json, describe
 
 HERE = Path(__file__).parent
 KEPT = sorted((HERE / "kept").glob("format-*.tar.xz"))

@@ -22,7 +22,10 @@ from n2s_core.errors import N2sError
 LENGTH = struct.Struct("<Q")
 STOP_S = 20
 _PACKAGE_FOLDER = str(Path(__file__).parents[2])
-_START = f"import sys; sys.path.insert(0, {_PACKAGE_FOLDER!r}); from n2s_core.app.worker import main; main()"
+_START = (
+    f"import sys; sys.path.insert(0, {_PACKAGE_FOLDER!r});"
+    " from n2s_core.app.worker import main; main()"
+)
 _MEMORY = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
@@ -76,7 +79,7 @@ class WorkerPool(Executor):
 
     @staticmethod
     def _start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(  # noqa: S603 - our own interpreter with our own code
+        return subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -95,13 +95,20 @@ def init(order: InitOrder, report: Report) -> Prepared:
         create_store(spec)
         store = opened(spec)
         try:
-            return _prepare(order, root, path, url, store, secret, report)
+            return _prepare(order, root, path, store, url=url, secret=secret, report=report)
         finally:
             store.close()
 
 
 def _prepare(
-    order: InitOrder, root: Path, path: Path, url: str, store: Store, secret: str, report: Report
+    order: InitOrder,
+    root: Path,
+    path: Path,
+    store: Store,
+    *,
+    url: str,
+    secret: str,
+    report: Report,
 ) -> Prepared:
     whole, damaged = secrets.key_objects(store)
     joined = bool(whole or damaged)
@@ -117,7 +124,7 @@ def _prepare(
     lines = survey(store, master, report) if joined else []
     name, known = _choose_name(order, root, lines)
     dataset_id = known.dataset_id if known is not None else os.urandom(16)
-    _write_config(order, root, path, url, name, dataset_id)
+    _write_config(order, root, path, url=url, name=name, dataset_id=dataset_id)
     workspace = Workspace(configuration.read(path))
     catalogue_path = workspace.config.catalogue_path
     for ending in ("", "-wal", "-shm", "-journal"):
@@ -160,7 +167,8 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
         same = [line for line in lines if line.name == order.dataset]
         if len(same) > 1:
             message = (
-                f"The store holds {len(same)} datasets called {order.dataset!r}; choose another name."
+                f"The store holds {len(same)} datasets called {order.dataset!r};"
+                " choose another name."
             )
             raise UsageError(message)
         return order.dataset, same[0] if same else None
@@ -177,7 +185,7 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
 
 
 def _write_config(
-    order: InitOrder, root: Path, path: Path, url: str, name: str, dataset_id: bytes
+    order: InitOrder, root: Path, path: Path, *, url: str, name: str, dataset_id: bytes
 ) -> None:
     dataset: dict[str, object] = {"id": dataset_id.hex(), "name": name, "using": order.using}
     if path != root / configuration.FOLDER / configuration.NAME:

@@ -100,7 +100,8 @@ def pull(source: Source, wish: PullWish, report: Report) -> tuple[RestoreResult,
     view = TreeView(source.catalogue, source.dataset, source.changeset)
     for path in wish.paths:
         if view.at(path) is None:
-            message = f"{show(path)} is not in changeset {(source.changeset.changeset_id or b'').hex()[:16]}."
+            identity = (source.changeset.changeset_id or b"").hex()[:16]
+            message = f"{show(path)} is not in changeset {identity}."
             raise UsageError(message)
     if not wish.dry_run:
         _make_target(wish.target)

@@ -75,7 +75,15 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             store=lambda: space.store,
             setting=crew.setting,
             workers=crew.workers,
-            discover=lambda since: _discovery(space, order, using, excludes, flow, since, paths),
+            discover=lambda since: _discovery(
+                space,
+                order,
+                using=using,
+                excludes=excludes,
+                flow=flow,
+                since=since,
+                paths=paths,
+            ),
             excludes=excludes,
             report=report,
             wish=wish,
@@ -94,6 +102,7 @@ def _release(space: Workspace, lease: object) -> None:
 def _discovery(
     space: Workspace,
     order: PushOrder,
+    *,
     using: str,
     excludes: Excludes,
     flow: Push,
@@ -103,7 +112,7 @@ def _discovery(
     """What the plugin says; nobody is asked when the user names the paths."""
     if paths is not None:
         nothing: Iterator[Change] = iter(())
-        yield Discovery(space.root, None, False, nothing)
+        yield Discovery(space.root, None, complete=False, changes=nothing)
         return
     configured = space.config.dataset.options if using == space.config.dataset.using else {}
     source = Source(

@@ -28,9 +28,7 @@ class SealingCall:
         store = _stores.get(self.spec)
         if store is None:
             store = _stores[self.spec] = opened(self.spec)
-        return seal_batch(
-            batch, self.setting, store, emit=worker.tell, find_content=self._find()
-        )
+        return seal_batch(batch, self.setting, store, emit=worker.tell, find_content=self._find())
 
     def _find(self) -> FindContent | None:
         """Confirmed contents, asked in the catalogue; only for stores that share."""

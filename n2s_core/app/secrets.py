@@ -8,9 +8,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from n2s_core import keys
 from n2s_core.config import KeyTable
 from n2s_core.errors import FormatError, KeyProblem, Missing
-from n2s_core import keys
 from n2s_core.layout import Shelf, parse_name
 from n2s_core.ports import Store
 

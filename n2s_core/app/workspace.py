@@ -154,7 +154,7 @@ class Workspace:
     # -- the key -------------------------------------------------------------------------------
 
     def begin_unlock(self) -> None:
-        """Start to derive the key beside what follows. Raises KeyProblem for a missing passphrase."""
+        """Start to derive the key beside what follows. Raises KeyProblem without a passphrase."""
         if self._unlocking is not None:
             return
         derive = self._way_to_key()
@@ -180,9 +180,7 @@ class Workspace:
         if not whole:
             whole, damaged = secrets.key_objects(self.store)
         secret = secrets.passphrase(self.config.key)
-        return lambda: _judge(
-            secrets.unlock(whole, damaged, secret, where=where), expected, where
-        )
+        return lambda: _judge(secrets.unlock(whole, damaged, secret, where=where), expected, where)
 
     def master_key(self) -> bytes:
         """Raises KeyProblem."""
@@ -207,7 +205,7 @@ def _judge(key: bytes, expected: bytes, where: str) -> bytes:
 
 
 def absolute_url(url: str, base: Path) -> str:
-    """A store URL that means the same from every directory; `base` is where a relative one counts from."""
+    """A store URL that means the same from every directory; a relative one counts from `base`."""
     scheme, colon, rest = url.partition(":")
     if colon and scheme != "file":
         return url

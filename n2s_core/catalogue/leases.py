@@ -60,9 +60,9 @@ class Leases:
             )
             fencing = 1
             if held is not None:
-                other, expires_ns, fencing = held[0], held[1], held[2] + 1
+                other, expires_ns, fencing = str(held[0]), held[1], held[2] + 1
                 if other and expires_ns > now and not _is_dead(other):
-                    host, _, pid, *_ = [*other.split(), "?", "?", "?"]
+                    host, _, pid = (*other.split(), "?", "?", "?")[:3]
                     message = (
                         f"Another push of this dataset is running (process {pid} on {host}, its"
                         f" lease lasts until {iso(expires_ns)}). Wait for it, or stop it."

@@ -1,6 +1,7 @@
 """What a push reads and writes: pending changesets, rows, objects."""
 
 from collections.abc import Iterator
+
 import msgpack
 
 from n2s_core.catalogue.database import Database
@@ -89,8 +90,11 @@ class Pushes:
         )
 
     def next_object_no(self) -> int:
-        """A number above those of all objects."""
-        row = self._db.one("SELECT coalesce(max(object_no), 0) + 1 FROM objects")
+        """A number above those of all objects and of all entries that wait for theirs."""
+        row = self._db.one(
+            "SELECT coalesce(max(number), 0) + 1 FROM (SELECT max(object_no) AS number FROM objects"
+            " UNION ALL SELECT max(object_no) FROM pending_entries) AS numbers"
+        )
         assert row is not None
         return int(row[0])
 
@@ -121,8 +125,8 @@ class Pushes:
         if result.refreshed:
             db.execute_many(
                 "UPDATE files SET ctime_ns = ?, inode = ?, nlink = ?"
-                f" WHERE dataset_no = {int(dataset_no)} AND path = ? AND valid_to = {LIVE}",  # noqa: S608
-                result.refreshed,
+                " WHERE path = ? AND dataset_no = ? AND valid_to = ?",
+                [(*row, dataset_no, LIVE) for row in result.refreshed],
             )
         self._remove(dataset_no, changeset_no, result.removed)
         self._entries(changeset_no, result)
@@ -185,8 +189,8 @@ class Pushes:
             number, digest, count = result.entries
             row: tuple[object, ...] = (changeset_no, number, digest, count, None, None)
         elif result.inline is not None:
-            meta, payload, count = result.inline
-            row = (changeset_no, self.next_object_no(), None, count, meta, payload)
+            number, meta, payload, count = result.inline
+            row = (changeset_no, number, None, count, meta, payload)
         else:
             return
         self._db.execute(

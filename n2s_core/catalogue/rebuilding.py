@@ -59,7 +59,8 @@ class Rebuilding:
                 " changeset_name, status, created_ns, stored_ns, plugin, mark, complete, written,"
                 " touched, removed, unchanged, failed, bytes_read, bytes_stored, objects_stored,"
                 " files_delta, bytes_delta, head_digest)"
-                " VALUES (?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, 'stored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                " 0, 0, ?)",
                 (
                     self._changeset_no,
                     self._dataset.dataset_no,

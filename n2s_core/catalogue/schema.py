@@ -214,4 +214,4 @@ def sqlite_statements() -> list[str]:
 
 def postgresql_statements() -> list[str]:
     """For PostgreSQL."""
-    return statements(postgresql.dialect())
+    return statements(postgresql.dialect())  # type: ignore[no-untyped-call]

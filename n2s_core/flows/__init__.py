@@ -1,1 +1,1 @@
-"""What n2s does, one module a verb; every flow speaks to ports, never to a database or a store kind."""
+"""What n2s does, one module a verb; a flow speaks to ports, not to a database or kind of store."""

@@ -54,7 +54,7 @@ _TYPE = {kind >> 12: int(file_type(kind)) for kind in (
 
 def is_same(stat: os.stat_result, live: LiveRow) -> bool:
     """Whether the path is in the state that the row remembers; atime and devices do not count."""
-    return (
+    return bool(
         live[5] == stat.st_ctime_ns
         and live[4] == stat.st_mtime_ns
         and live[3] == stat.st_size
@@ -66,7 +66,9 @@ def is_same(stat: os.stat_result, live: LiveRow) -> bool:
     )
 
 
-def merge(changes: Iterable[Change], rows: Iterable[LiveRow], seen: Seen) -> Iterator[Difference]:
+def merge(  # noqa: C901 - the one loop over every path: a call would cost more than a branch
+    changes: Iterable[Change], rows: Iterable[LiveRow], seen: Seen
+) -> Iterator[Difference]:
     """Differences between all paths of a tree (or subtree) and all its live rows.
 
     Both must be in ascending byte order; raises DiscoveryError when `changes` are not.
@@ -164,7 +166,7 @@ class Lookup:
             else:
                 yield from self._subtree(path)
 
-    def _stat(self, path: RelPath) -> os.stat_result | None | OSError:
+    def _stat(self, path: RelPath) -> os.stat_result | OSError | None:
         try:
             return self.source.lstat(path)
         except OSError as error:

@@ -263,7 +263,7 @@ class ObjectsWriter:
         total = len(self._pending) + len(removed)
         if total and batch.inline:
             meta, payload = self._entries(self._pending, removed)
-            self.result.inline = (meta, payload, total)
+            self.result.inline = (self._base + len(self._digests), meta, payload, total)
         elif total:
             self._write_entries(removed, total)
         self._uploads.finish()

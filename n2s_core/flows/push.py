@@ -5,6 +5,7 @@ this one had confirmed.
 """
 
 import os
+import stat as statlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,7 +30,10 @@ MOST_FAILURES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for. `paths` None: ask the discoverer. `full`: believe neither it nor stat."""
+    """What the user asked for.
+
+    `paths` None: ask the discoverer. `full`: believe neither it nor stat, read every file.
+    """
 
     changeset_name: str = ""
     using: str = "find"
@@ -117,7 +121,9 @@ class Push:
             dispatcher.finish()
         crash_point("batches-done")
         setting = self.setting(number, root)
-        return self._conclude(discovery, changeset, setting, dispatcher, started_ns, retried)
+        return self._conclude(
+            discovery, changeset, setting, dispatcher, started_ns=started_ns, retried=retried
+        )
 
     def _retry_first(
         self,
@@ -179,6 +185,7 @@ class Push:
         changeset: Changeset,
         setting: SealSetting,
         dispatcher: Dispatcher,
+        *,
         started_ns: int,
         retried: set[RelPath],
     ) -> Outcome:
@@ -257,4 +264,4 @@ class Push:
 
 
 def _size(stat: os.stat_result) -> int:
-    return stat.st_size if stat.st_mode & 0o170000 == 0o100000 else 0
+    return stat.st_size if statlib.S_ISREG(stat.st_mode) else 0

@@ -53,20 +53,23 @@ def read_heads(
         if parsed is None:
             continue
         try:
-            data = store.get(found.name)
-            if blake3(data).digest() != parsed[1]:
-                message = "its bytes are not what its name says"
-                raise DamageError(message)
-            reader = ObjectReader(data, master_key)
-            _, _, first = next(reader.records(_raise))
-            if first.kind != Kind.HEAD:
-                message = "it does not begin with a head"
-                raise DamageError(message)
-            head = Head.parse(first.meta)
-        except (DamageError, Missing, StopIteration) as error:
+            one = _read_head(store.get(found.name), parsed[1], master_key)
+        except (DamageError, Missing) as error:
             on_damage(f"The changeset object {found.name} is damaged: {error}")
             continue
-        yield HeadObject(changeset_id(first.meta_bytes), parsed[1], len(data), head)
+        yield one
+
+
+def _read_head(data: bytes, digest: bytes, master_key: bytes) -> HeadObject:
+    if blake3(data).digest() != digest:
+        message = "its bytes are not what its name says"
+        raise DamageError(message)
+    first = next((opened for _, _, opened in ObjectReader(data, master_key).records(_raise)), None)
+    if first is None or first.kind != Kind.HEAD:
+        message = "it does not begin with a head"
+        raise DamageError(message)
+    identity = changeset_id(first.meta_bytes)
+    return HeadObject(identity, digest, len(data), Head.parse(first.meta))
 
 
 def _raise(problem: str) -> None:
@@ -155,7 +158,8 @@ class EntryReader:
             reader = ObjectReader(data, self.master_key)
         except (Missing, DamageError) as error:
             self.on_damage(
-                f"{count} entries of changeset {one.identity.hex()[:16]} are lost with {name}: {error}"
+                f"{count} entries of changeset {one.identity.hex()[:16]} are lost with {name}:"
+                f" {error}"
             )
             return
         got = 0

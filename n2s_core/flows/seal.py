@@ -55,7 +55,7 @@ def seal_batch(
         Directories(setting.root) as source,
         ObjectsWriter(batch, setting, store, emit=emit) as writer,
     ):
-        worker = _Worker(source, writer, setting.share, find_content)
+        worker = _Worker(source, writer, find_content if setting.share else None)
         for item in batch.items:
             worker.take(item)
         return writer.finish(batch)
@@ -68,14 +68,13 @@ class _Worker:
         self,
         source: Directories,
         writer: ObjectsWriter,
-        share: bool,
         find_content: FindContent | None,
     ) -> None:
         self._source = source
         self._writer = writer
         self._result = writer.result
         self._owners = Owners()
-        self._find = find_content if share else None
+        self._find = find_content
 
     def take(self, item: Item) -> None:
         """Look at one path and store what has to be stored."""
@@ -297,7 +296,7 @@ class _Worker:
         now_ns: int,
         extra: dict[str, Any] | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Row and node map of a path in the state `stat`; `now_ns` 0 means: look again next time."""
+        """Row and node map of a path in the state `stat`; `now_ns` 0: look again next time."""
         mtime_ns = clamp_ns(stat.st_mtime_ns)
         ctime_ns = clamp_ns(stat.st_ctime_ns)
         if ctime_ns >= now_ns - TIMESTAMP_GRAIN_NS:

@@ -123,7 +123,7 @@ class Verify:
                 self._found.damaged[stat.name] = "the key object is not what was written"
 
     def _sizes(self, folder: str) -> dict[bytes, int]:
-        """Sizes of the objects in a folder of the store, by BLAKE3; one folder is kept for each shelf."""
+        """Sizes of the objects in a folder of the store, by BLAKE3; listed once."""
         found = self._listed.get(folder)
         if found is None:
             found = self._listed[folder] = {}
@@ -184,7 +184,7 @@ class Verify:
             self._well = []
 
     def _count_orphans(self, known: dict[str, set[bytes]]) -> None:
-        """Objects in the store that the catalogue does not know: harmless leftovers, or another's."""
+        """Objects that the catalogue does not know: harmless leftovers, or another's."""
         for shelf in (Shelf.DATA, Shelf.META):
             for number in FOLDERS:
                 folder = f"{shelf.value}/{number}"

@@ -41,18 +41,16 @@ class Find:
         if "newer-than" in source.options:
             span_ns(source.options["newer-than"])
 
-    def discover(
-        self, source: Source, since: Mark | None
-    ) -> AbstractContextManager[Discovery]:
+    def discover(self, source: Source, since: Mark | None) -> AbstractContextManager[Discovery]:
         """Every path of the tree, or with `newer-than` those modified since then."""
         del since
         changes = source.walk(source.root)
         newer_than = source.options.get("newer-than")
         if newer_than is None:
-            return nullcontext(Discovery(source.root, None, True, changes))
+            return nullcontext(Discovery(source.root, None, complete=True, changes=changes))
         limit_ns = now_ns() - span_ns(newer_than)
         recent = _recent(changes, limit_ns)
-        return nullcontext(Discovery(source.root, None, False, recent))
+        return nullcontext(Discovery(source.root, None, complete=False, changes=recent))
 
 
 def _recent(changes: Iterator[Change], limit_ns: int) -> Iterator[Change]:
@@ -63,5 +61,5 @@ def _recent(changes: Iterator[Change], limit_ns: int) -> Iterator[Change]:
 
 @hookimpl
 def n2s_discoverers() -> Iterable[Find]:
-    """This plugin's one discoverer."""
+    """One discoverer, called find."""
     return [Find()]

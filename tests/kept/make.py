@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, store = Path(folder) / "tree", Path(folder) / "store"
         root.mkdir()
-        states = []
+        states: list[dict[str, object]] = []
         first(root)
         init(root, store=str(store), dataset="kept")
         for edit in (None, second, *(None for _ in range(16))):
