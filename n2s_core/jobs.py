@@ -33,7 +33,8 @@ class Item(NamedTuple):
 
     `regular` says that it was a regular file a moment ago. `known` is the live version of the
     path. `link` is another path's version that is the same inode in the same state: its content
-    is taken without reading. `segments` are confirmed records by the hash of their payload, from earlier versions and from a push that died.
+    is taken without reading. `segments` are confirmed records by the hash of their payload,
+    from earlier versions and from a push that died.
     """
 
     path: RelPath

@@ -70,11 +70,13 @@ class Pull:
     _running: "deque[Future[RestoreResult]]" = field(default_factory=deque)
     _batch: list[Wanted] = field(default_factory=list)
     _weight: int = 0
+    _fresh: bool = False
 
     def run(self) -> RestoreResult:
         """Do it. Raises N2sError; what belongs to one path is a failure in the result."""
         if self.wish.dry_run:
             return self._rehearse()
+        self._fresh = is_empty_directory(self.wish.target)
         with Target(self.wish.target, replace=self.wish.force) as target:
             if self.wish.delete:
                 self._delete_others(target)
@@ -175,7 +177,7 @@ class Pull:
     def _submit(self) -> None:
         if not self._batch:
             return
-        batch = RestoreBatch(self.wish.target, self._batch, self.wish.force)
+        batch = RestoreBatch(self.wish.target, self._batch, self.wish.force, self._fresh)
         self._batch, self._weight = [], 0
         while len(self._running) > self.width:
             self._collect()
@@ -193,7 +195,7 @@ class Pull:
 
     def _finish_batches(self) -> None:
         if self._batch and not self._running:
-            batch = RestoreBatch(self.wish.target, self._batch, self.wish.force)
+            batch = RestoreBatch(self.wish.target, self._batch, self.wish.force, self._fresh)
             self._batch, self._weight = [], 0
             future: Future[RestoreResult] = Future()
             future.set_result(self.restore(batch))

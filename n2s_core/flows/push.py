@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from n2s_core.catalogue_port import PushCatalogue
 from n2s_core.clock import now_ns
+from n2s_core.errors import UsageError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Changeset, LiveRow
 from n2s_core.faults import crash_point
@@ -21,8 +22,8 @@ from n2s_core.flows.dispatch import Dispatcher, Mounts, Workers
 from n2s_core.jobs import SealSetting
 from n2s_core.model import Change, ChangeKind, Discovery, Failure, FileType, Mark, Progress, Report
 from n2s_core.ports import Store
-from n2s_core.reading import Directories
-from n2s_core.relpath import RelPath
+from n2s_core.reading import Directories, describe
+from n2s_core.relpath import RelPath, show
 from n2s_core.walking import walk
 
 MOST_FAILURES = 10_000
@@ -74,6 +75,7 @@ class Push:
     wish: Wish
     _failures: list[Failure] = field(default_factory=list)
     _failed: int = 0
+    _noted: set[RelPath] = field(default_factory=set)
     _seen: Seen = field(default_factory=Seen)
     _compared: int = 0
 
@@ -106,7 +108,7 @@ class Push:
         changeset = self.catalogue.begin(name=self.wish.changeset_name, using=self.wish.using)
         crash_point("changeset-begun")
         number, root = changeset.number, discovery.root
-        with Directories(root) as source:
+        with _opened(root) as source:
             dispatcher = Dispatcher(
                 self.catalogue,
                 lambda: self.workers(self.setting(number, root)),
@@ -132,11 +134,14 @@ class Push:
         discovery: Discovery,
         source: Directories,
     ) -> set[RelPath]:
-        """Paths that failed earlier come before everything else; which ones were taken."""
+        """Paths that failed earlier come before everything else; which ones were taken.
+
+        Of a directory that failed nothing is known, and no discoverer names it again: all of it.
+        """
         taken: set[RelPath] = set()
         if not retry:
             return taken
-        hints = (Change(path) for path in retry)
+        hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in retry)
         for found in self._lookup(discovery.root, source, self._seen).differences(hints):
             taken.add(found.path)
             dispatcher.take(found)
@@ -175,6 +180,9 @@ class Push:
     def note_failure(self, path: RelPath, error: str) -> None:
         """A path that could not be looked at: what is stored of it stays as it is."""
         self._seen.protected.add(path)
+        if path in self._noted:
+            return
+        self._noted.add(path)
         self._failed += 1
         if len(self._failures) < MOST_FAILURES:
             self._failures.append(Failure(path, error))
@@ -239,7 +247,7 @@ class Push:
     def _rehearse(self, discovery: Discovery) -> Outcome:
         """What a push would look at; nothing is read or stored."""
         written = removed = size = 0
-        with Directories(discovery.root) as source:
+        with _opened(discovery.root) as source:
             for found in self._differences(discovery, source):
                 if found.stat is None:
                     removed += 1
@@ -261,6 +269,15 @@ class Push:
             bytes_stored=0,
             objects_stored=0,
         )
+
+
+def _opened(root: bytes) -> Directories:
+    """Raises UsageError when the root cannot be read at all."""
+    try:
+        return Directories(root)
+    except OSError as error:
+        message = f"The root {show(root)} cannot be read: {describe(error)}."
+        raise UsageError(message) from error
 
 
 def _size(stat: os.stat_result) -> int:

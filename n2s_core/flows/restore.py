@@ -45,11 +45,16 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RestoreBatch:
-    """Paths that are no directories; `replace` lets them take the place of others."""
+    """Paths that are no directories; `replace` lets them take the place of others.
+
+    `fresh` says that the target was empty when the pull began, so nothing has to be looked for;
+    what appears there meanwhile is still not overwritten.
+    """
 
     target: bytes
     wanted: list[Wanted]
     replace: bool
+    fresh: bool = False
 
 
 @dataclass(slots=True)
@@ -72,7 +77,7 @@ def restore_batch(batch: RestoreBatch, store: Store, master_key: bytes) -> Resto
         for wanted in batch.wanted:
             row = wanted.row
             try:
-                done = _restore(target, wanted, spans)
+                done = _restore(target, wanted, spans, fresh=batch.fresh)
             except (DamageError, Missing) as error:
                 result.damaged += 1
                 result.failures.append(Failure(row.path, str(error)))
@@ -93,10 +98,10 @@ def restore_batch(batch: RestoreBatch, store: Store, master_key: bytes) -> Resto
     return result
 
 
-def _restore(target: Target, wanted: Wanted, spans: Spans) -> str | None:
+def _restore(target: Target, wanted: Wanted, spans: Spans, *, fresh: bool) -> str | None:
     """None: it was right already. Otherwise what could not be set, "" for nothing."""
     row = wanted.row
-    there = target.lstat(row.path)
+    there = None if fresh else target.lstat(row.path)
     if there is not None and file_type(there.st_mode) != row.type:
         if not target.replace:
             message = "something of another type is there; --force replaces it"

@@ -20,13 +20,22 @@ def make(tmp_path: Path) -> Make:
     return one
 
 
-@pytest.fixture
-def fresh(make: Make) -> Program:
-    """A prepared dataset with a filled tree, not pushed yet."""
-    program = make()
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A prepared dataset with a filled tree, of which tests get copies."""
+    base = tmp_path_factory.mktemp("prepared")
+    (base / "root").mkdir()
+    (base / "home").mkdir()
+    program = Program(base / "root", base / "store", base / "home")
     fill(program.root)
     program.init()
     return program
+
+
+@pytest.fixture
+def fresh(prepared: Program, tmp_path: Path) -> Program:
+    """A prepared dataset with a filled tree, not pushed yet."""
+    return prepared.copy(tmp_path / "one")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,8 +103,8 @@ class Program:
     def copy(self, base: Path) -> "Program":
         """The same dataset elsewhere, to be damaged."""
         made = Program(base / "root", base / "store", self.home)
-        shutil.copytree(self.root, made.root, symlinks=True)
-        shutil.copytree(self.store, made.store)
+        base.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", self.root, self.store, base], check=True)
         text = self.config.read_text().replace(str(self.store), str(made.store))
         made.config.write_text(text)
         return made

@@ -113,6 +113,13 @@ def test_verify_names_a_damaged_key_with_and_without_a_passphrase(victim: Progra
     assert "No passphrase" in found.err
 
 
+def test_verify_without_the_file_of_the_passphrase_compares_hashes(victim: Program) -> None:
+    env = {"N2S_PASSPHRASE": None, "N2S_PASSPHRASE_FILE": str(victim.home / "nothing")}
+    assert not victim.json("verify", "--data", env=env)["opened"]
+    flip(object_of(victim, "new.txt"))
+    assert "new.txt" in victim.json("verify", "--data", code=3, env=env)["affected_paths"]
+
+
 def test_verify_with_a_wrong_passphrase_could_not_run(victim: Program) -> None:
     for words in ((), ("--data",)):
         said = victim.run("verify", *words, code=2, env={"N2S_PASSPHRASE": "another"})
@@ -171,6 +178,14 @@ def test_rebuild_names_what_is_lost_and_installs_the_rest(victim: Program) -> No
     verified = victim.json("verify", code=3)
     assert verified["missing"] == [victim.name(lost)]
     assert "new.txt" in verified["affected_paths"]
+
+
+def test_an_object_that_was_empty_at_the_rebuild_is_damaged(victim: Program) -> None:
+    wrong = object_of(victim, "new.txt")
+    wrong.write_bytes(b"")
+    found = victim.json("rebuild", code=3)
+    assert any(victim.name(wrong) in problem for problem in found["problems"])
+    assert victim.json("verify", code=3)["damaged"] == [victim.name(wrong)]
 
 
 def test_rebuild_waits_for_nobody_while_a_push_holds_the_lease(victim: Program) -> None:

@@ -163,6 +163,7 @@ def test_a_reader_that_went_away_is_no_error(stored: Program, words: tuple[str, 
     )  # fmt: skip
     os.close(writer)
     assert done.stderr == b""
+    assert done.returncode == 141
 
 
 @pytest.mark.parametrize("words", [["push", "--json"], ["-q", "push"]])
