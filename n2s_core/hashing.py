@@ -14,3 +14,13 @@ def content_hash(data: "bytes | bytearray | memoryview") -> bytes:
 def blob_id(path: bytes, digest: bytes) -> bytes:
     """`BLAKE3(path || ":" || hex(digest))`, 32 bytes."""
     return blake3(path + b":" + digest.hex().encode()).digest()
+
+
+_ZEROS = bytes(1 << 20)
+
+
+def feed_zeros(hasher: blake3, count: int) -> None:
+    """Hash a hole of `count` bytes without reading it; nothing for a count that is not positive."""
+    while count > 0:
+        hasher.update(_ZEROS[: min(count, len(_ZEROS))])
+        count -= len(_ZEROS)

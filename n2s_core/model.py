@@ -136,6 +136,10 @@ class FileRow(NamedTuple):
 
 
 LIVE = (1 << 63) - 1
+UNSURE = -1
+"""As ctime_ns of a row: the file may have changed while it was read; look again."""
+LOST = -2
+"""As ctime_ns of a row: the store lost this version; store it again, whatever it looks like."""
 
 
 class SegmentRow(NamedTuple):

@@ -12,6 +12,8 @@ from n2s_core.reading import clamp_ns
 from n2s_core.sealing import unpack_map
 
 _RARE = ("l", "d", "x")
+MOST = (1 << 63) - 1
+MOST_ID = (1 << 32) - 1
 DigestOf = Callable[[int], bytes]
 NumberOf = Callable[[bytes], int]
 
@@ -53,7 +55,12 @@ def numbered_content(row: FileRow) -> list[tuple[int, int, int]]:
         return []
     if row.content is None:
         return [(row.object_no, row.record_offset, row.record_length)]
-    return [tuple(ref) for ref in msgpack.unpackb(row.content)]
+    return places_in(row.content)
+
+
+def places_in(content: bytes) -> list[tuple[int, int, int]]:
+    """The column `content` of a row: (object_no, offset, length) of each record."""
+    return [tuple(place) for place in msgpack.unpackb(content)]
 
 
 def entry_of(row: FileRow, table: ObjectTable, digest_of: DigestOf) -> bytes:
@@ -77,7 +84,7 @@ def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
     """The row of a WRITE or TOUCH entry. Raises DamageError when the entry lacks something."""
     node = entry.node
     try:
-        extra = {key: node[key] for key in _RARE if key in node}
+        extra = _rare(node)
         refs = entry.own if entry.content is None and len(entry.own) > 1 else entry.content
         content = refs and packb([(number_of(_named(ref)), *ref[1:]) for ref in refs])
         own = entry.own[0]
@@ -86,16 +93,16 @@ def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
             valid_from=valid_from,
             valid_to=LIVE,
             type=int(FileType(node["t"])),
-            size=int(node["s"]),
+            size=_within(node["s"], MOST),
             mtime_ns=clamp_ns(int(node["m"])),
             ctime_ns=clamp_ns(entry.ctime_ns),
             mode=int(node["o"]) & 0o7777,
-            uid=int(node["u"]),
-            gid=int(node["g"]),
+            uid=_within(node["u"], MOST_ID),
+            gid=_within(node["g"], MOST_ID),
             user_name=_text(node.get("U")),
             group_name=_text(node.get("G")),
-            inode=entry.inode,
-            nlink=int(node.get("n", 1)),
+            inode=_within(entry.inode, MOST),
+            nlink=_within(node.get("n", 1), MOST),
             mount=bytes(node.get("f", b"")),
             file_hash=_bytes(node.get("h")),
             blob_id=_bytes(node.get("b")),
@@ -109,6 +116,34 @@ def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         message = f"An entry for {node.get('p')!r} lacks what it must say: {error!r}."
         raise DamageError(message) from error
+
+
+def _rare(node: dict[str, Any]) -> dict[str, Any]:
+    """The rarer metadata. Raises ValueError when they are not what a restore can set."""
+    extra = {key: node[key] for key in _RARE if key in node}
+    if not extra:
+        return extra
+    if not isinstance(extra.get("l", b""), bytes):
+        message = "its target is not bytes"
+        raise ValueError(message)
+    xattrs = extra.get("x", {})
+    if not isinstance(xattrs, dict) or not all(
+        isinstance(name, bytes) and isinstance(value, bytes) for name, value in xattrs.items()
+    ):
+        message = "its attributes are not bytes"
+        raise ValueError(message)
+    major, minor = extra.get("d", (0, 0))
+    _within(major, MOST_ID)
+    _within(minor, MOST_ID)
+    return extra
+
+
+def _within(value: Any, most: int) -> int:
+    number = int(value)
+    if not 0 <= number <= most:
+        message = f"{number} is out of range"
+        raise ValueError(message)
+    return number
 
 
 def _named(ref: Ref) -> bytes:

@@ -1,4 +1,4 @@
-"""What many tests share: a dataset to push and pull in this process, and what to do when a part is missing."""
+"""What many tests share: a dataset to push and pull, and what to do when a part is missing."""
 
 import os
 import subprocess
@@ -62,7 +62,7 @@ def as_root() -> None:
 
 
 @pytest.fixture
-def tmpfs(tmp_path: Path, as_root: None) -> Iterator[Callable[[str], Path]]:
+def tmpfs(tmp_path: Path, as_root: None) -> Iterator["Mount"]:
     """Mounts a small tmpfs: `tmpfs("size=4m")` is its folder."""
     mounted: list[Path] = []
 
@@ -212,7 +212,22 @@ class Dataset:
             assert differences(wanted, describe(restored)) == []
 
 
+def round_trip(dataset: Dataset) -> None:
+    """Push, and restore in every way that there is; a second push has nothing to do."""
+    outcome = dataset.push()
+    assert outcome.failures == []
+    assert outcome.changeset_id is not None
+    dataset.assert_restores(
+        dataset.pull(), dataset.recover_py(), dataset.recover_py("--records-alone")
+    )
+    dataset.rebuild_from_store()
+    dataset.assert_restores()
+    again = dataset.push()
+    assert (again.changeset_id, again.objects_stored, again.failures) == (None, 0, [])
+
+
 MakeDataset = Callable[..., Dataset]
+Mount = Callable[[str], Path]
 
 
 @pytest.fixture

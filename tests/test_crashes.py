@@ -1,4 +1,4 @@
-"""Whenever a push is killed, the next one finishes its work, and nothing that was confirmed goes twice."""
+"""A push that is killed is finished by the next, and nothing that was confirmed goes twice."""
 
 import os
 import random
@@ -28,7 +28,8 @@ from tests.edits import Editor
 
 PROGRAM = Path(crashing.__file__)
 EVERY_PUSH = [
-    "changeset-begun", "batches-done", "head-sealed", "head-stored", "finish-uncommitted", "finished",
+    "changeset-begun", "batches-done", "head-sealed", "head-stored", "finish-uncommitted",
+    "finished",
 ]  # fmt: skip
 EVERY_BATCH = [
     "batch-sealed", "record-uncommitted", "batch-recorded", "object-confirmed",
@@ -145,7 +146,9 @@ def test_a_push_that_is_killed_is_finished_by_the_next(small: Dataset, point: st
 def test_a_push_that_is_killed_again_and_again_is_finished_in_the_end(small: Dataset) -> None:
     """Each time the tree has changed, and the entries of all the dead ones are told in order."""
     small.push()
-    for number, point in enumerate(["batches-done", "batch-recorded", "entries-stored", "head-sealed"]):
+    for number, point in enumerate(
+        ["batches-done", "batch-recorded", "entries-stored", "head-sealed"]
+    ):
         change(small, number)
         crash(small, f"{point}:1")
     assert_recovered(small)
@@ -154,7 +157,9 @@ def test_a_push_that_is_killed_again_and_again_is_finished_in_the_end(small: Dat
     assert small.push().objects_stored == 0
 
 
-@pytest.mark.parametrize("point", ["entries-stored", "head-sealed", "head-stored", "finish-uncommitted"])
+@pytest.mark.parametrize(
+    "point", ["entries-stored", "head-sealed", "head-stored", "finish-uncommitted"]
+)
 def test_a_checkpoint_that_is_killed_is_whole_in_the_end(small: Dataset, point: str) -> None:
     for number in range(15):
         (small.root / "counter").write_bytes(b"%d" % number)

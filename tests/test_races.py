@@ -1,4 +1,4 @@
-"""The tree changes while it is read, or cannot be read: nothing wrong is stored, nothing is forgotten."""
+"""A tree that changes while it is read, or cannot be read: nothing wrong, nothing forgotten."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from n2s_core.reading import read_whole
 from tests.conftest import Dataset, environment, missing
 from tests.trees import describe, differences
 
-Act = Callable[[], None]
+Act = Callable[[], object]
 Meddle = Callable[..., None]
 
 
@@ -112,7 +112,7 @@ def replacements(path: Path) -> dict[str, Act]:
         "dangling symlink": lambda: path.symlink_to("nowhere"),
         "fifo": lambda: os.mkfifo(path),
         "directory": path.mkdir,
-        "nothing": lambda: None,
+        "nothing": path.exists,
     }
 
 
@@ -211,9 +211,7 @@ def push_as_user(dataset: Dataset, *paths: str) -> dict[str, Any]:
         if shutil.which("setpriv") is None:
             missing("This test needs setpriv; install util-linux.")
         command = ["setpriv", "--bounding-set", MORTAL, "--inh-caps", MORTAL, *command]
-    done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

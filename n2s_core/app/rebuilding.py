@@ -88,9 +88,14 @@ def _note_origin(catalogue: Catalogue, one: HeadObject) -> None:
 
 def _replay(line: Line, into: Rebuilding, reader: EntryReader, problems: list[str]) -> None:
     since, changesets = 0, 0
+    known_problems = len(problems)
     for at, one in enumerate(line.chain):
         number = into.begin(one.head, one.identity, one.digest)
         whole = line.from_checkpoint and at == 0
+        if one.head.checkpoint is not None and len(problems) > known_problems:
+            into.start_over()
+            whole = True
+            known_problems = len(problems)
         source = reader.checkpoint(one) if whole else reader.changeset(one)
         count = 0
         for entries in source:
@@ -120,7 +125,7 @@ def _apply(
             removed[path] = None
             continue
         try:
-            row = row_of(entry, number, into.number_of)
+            row = rows[path] = row_of(entry, number, into.number_of)
             if "q" in entry.node and row.blob_id is not None:
                 parts = reader.segments(entry)
                 segments.extend(
@@ -137,8 +142,6 @@ def _apply(
                 )
         except (DamageError, Missing) as error:
             problems.append(f"{path!r}: {error}")
-            continue
-        rows[path] = row
     into.apply(list(rows.values()), list(removed), segments)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from n2s_core.app.answers import Json, path_json, path_text
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.catalogue.losses import note_losses
 from n2s_core.clock import now_ns
 from n2s_core.errors import KeyProblem, UsageError
 from n2s_core.flows.verify import Findings, Verify, VerifyWish
@@ -69,6 +70,10 @@ class ObjectsView:
     def note_verified(self, object_nos: list[int], time_ns: int) -> None:
         """Remember that these were read and found whole."""
         self._catalogue.queries.note_verified(object_nos, time_ns)
+
+    def note_losses(self, object_nos: set[int]) -> None:
+        """What is in these objects is to be stored again by the next push."""
+        note_losses(self._catalogue.db, object_nos)
 
     def paths_of(self, object_nos: set[int]) -> Iterator[bytes]:
         """Paths of any version that need one of these objects."""

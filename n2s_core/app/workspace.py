@@ -106,14 +106,15 @@ class Workspace:
     def check_store(self) -> None:
         """Before anything is stored: the store must be the one that the key belongs to.
 
-        A key object that it lost is put back from the catalogue's copy. Raises Refused when the
+        A key object that it lost, or damaged, is put back from the catalogue's copy. Raises Refused when the
         store has other keys only.
         """
         ours = self.catalogue.key_objects()
         names = {object_name(Shelf.KEYS, digest): data for digest, data in ours}
-        for name in names:
+        for name, data in names.items():
             with contextlib.suppress(Missing):
-                self.store.stat(name)
+                if self.store.get(name) != data:
+                    self.store.put(name, [data], len(data))
                 return
         if any(True for _ in self.store.list(Shelf.KEYS.value)):
             message = (

@@ -152,6 +152,10 @@ class Pushes:
     def _segments(self, result: BatchResult) -> None:
         if result.segments:
             self._db.execute_many(
+                "DELETE FROM segments WHERE blob_id = ?",
+                [(blob_id,) for blob_id in {one.blob_id for one in result.segments}],
+            )
+            self._db.execute_many(
                 "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
                 " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (blob_id, file_offset) DO UPDATE SET length = excluded.length,"

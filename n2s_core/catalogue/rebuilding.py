@@ -83,6 +83,14 @@ class Rebuilding:
             )  # fmt: skip
         return self._changeset_no
 
+    def start_over(self) -> None:
+        """Entries were lost: the tree begins anew with the checkpoint of the open changeset."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE files SET valid_to = ? WHERE dataset_no = ? AND valid_to = ?",
+                (self._changeset_no, self._dataset.dataset_no, LIVE),
+            )
+
     def apply(
         self, rows: list[FileRow], removed: list[RelPath], segments: list[SegmentRow]
     ) -> None:

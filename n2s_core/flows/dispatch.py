@@ -15,7 +15,7 @@ from n2s_core.facts import LiveStat
 from n2s_core.faults import crash_point
 from n2s_core.flows.compare import Difference
 from n2s_core.jobs import Batch, BatchResult, Item, Known, StoredSegments
-from n2s_core.model import Failure, FileType, Progress, Report
+from n2s_core.model import LOST, Failure, FileType, Progress, Report
 from n2s_core.ports import Executor
 from n2s_core.reading import Directories
 from n2s_core.relpath import RelPath, split
@@ -163,7 +163,8 @@ class Dispatcher:
         if regular:
             size = stat.st_size
             if size > cutting.LARGE or (known is not None and known.row.segments >= 0):
-                blob = None if known is None else known.row.blob_id
+                lost = known is not None and known.row.ctime_ns == LOST
+                blob = None if known is None or lost else known.row.blob_id
                 segments = self.catalogue.segments_of(found.path, blob) or None
             self._weight += size
             self._bytes += size

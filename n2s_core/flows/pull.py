@@ -151,7 +151,6 @@ class Pull:
             pieces = [
                 Piece(
                     one.file_offset,
-                    one.segment_hash,
                     Located(
                         one.object_no,
                         digest_of(one.object_no),
@@ -163,7 +162,7 @@ class Pull:
             ]
             return Wanted(row, pieces)
         pieces = [
-            Piece(0, None, Located(number, digest_of(number), offset, length))
+            Piece(0, Located(number, digest_of(number), offset, length))
             for number, offset, length in numbered_content(row)
         ]
         return Wanted(row, pieces)

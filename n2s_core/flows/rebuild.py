@@ -16,12 +16,13 @@ from n2s_core.sealing import Kind
 
 @dataclass(frozen=True, slots=True)
 class HeadObject:
-    """A head as it lies in the store."""
+    """A head as it lies in the store; `whole`: every byte of its object is as its name says."""
 
     identity: bytes
     digest: bytes
     size: int
     head: Head
+    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Line:
 def read_heads(
     store: Store, master_key: bytes, on_damage: Callable[[str], None]
 ) -> Iterator[HeadObject]:
-    """Every head in the store that opens; what is wrong with the others is reported."""
+    """Every head that opens, be the rest of its object damaged; what is wrong is reported."""
     for found in store.list(Shelf.CHANGESETS.value):
         parsed = parse_name(found.name)
         if parsed is None:
@@ -57,19 +58,22 @@ def read_heads(
         except (DamageError, Missing) as error:
             on_damage(f"The changeset object {found.name} is damaged: {error}")
             continue
+        if not one.whole:
+            on_damage(
+                f"The changeset object {found.name} is damaged: its bytes are not what its name"
+                " says. Its head could be read."
+            )
         yield one
 
 
 def _read_head(data: bytes, digest: bytes, master_key: bytes) -> HeadObject:
-    if blake3(data).digest() != digest:
-        message = "its bytes are not what its name says"
-        raise DamageError(message)
     first = next((opened for _, _, opened in ObjectReader(data, master_key).records(_raise)), None)
     if first is None or first.kind != Kind.HEAD:
         message = "it does not begin with a head"
         raise DamageError(message)
     identity = changeset_id(first.meta_bytes)
-    return HeadObject(identity, digest, len(data), Head.parse(first.meta))
+    whole = blake3(data).digest() == digest
+    return HeadObject(identity, digest, len(data), Head.parse(first.meta), whole)
 
 
 def _raise(problem: str) -> None:
@@ -80,7 +84,9 @@ def lines(heads: list[HeadObject], problems: list[str]) -> list[Line]:
     """The heads of a store sorted into one line for each dataset."""
     by_dataset: dict[bytes, dict[bytes, HeadObject]] = {}
     for one in heads:
-        by_dataset.setdefault(one.head.dataset_id, {})[one.identity] = one
+        members = by_dataset.setdefault(one.head.dataset_id, {})
+        if one.whole or one.identity not in members:
+            members[one.identity] = one
     return [
         _line(dataset_id, members, list(problems)) for dataset_id, members in by_dataset.items()
     ]
@@ -184,9 +190,19 @@ class EntryReader:
             yield found
 
     def _inline(self, one: HeadObject) -> Iterator[list[Entry]]:
+        """Those behind the head count only when all of them are as the head says."""
+        assert one.head.inline is not None
+        count, digest = one.head.inline
         name = object_name(Shelf.CHANGESETS, one.digest)
         data = self.store.get(name)
-        yield from self._records(ObjectReader(data, self.master_key), name)
+        reader = ObjectReader(data, self.master_key)
+        offset, size, _ = next(reader.records(_raise))
+        if blake3(data[offset + size :]).digest() != digest:
+            self.on_damage(
+                f"{count} entries of changeset {one.identity.hex()[:16]} are lost with {name}."
+            )
+            return
+        yield from self._records(reader, name)
 
     def segments(self, entry: Entry) -> list[SegmentRef]:
         """The segments of a file in pieces. Raises DamageError, Missing."""

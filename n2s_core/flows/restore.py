@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from n2s_core.errors import DamageError, Missing, SourceError, TargetError
 from n2s_core.flows.spans import Spans
+from n2s_core.hashing import feed_zeros
 from n2s_core.jobs import Located
 from n2s_core.model import Failure, FileRow, FileType
 from n2s_core.ports import Store
@@ -29,10 +30,9 @@ SPECIAL = {
 
 
 class Piece(NamedTuple):
-    """Bytes of a file from `file_offset` on, in one record; `segment_hash` None: the whole file."""
+    """Bytes of a file from `file_offset` on are the payload of one record."""
 
     file_offset: int
-    segment_hash: bytes | None
     place: Located
 
 
@@ -205,20 +205,20 @@ def is_content(target: Target, row: FileRow, there: os.stat_result) -> bool:
 def _fill(fd: int, wanted: Wanted, spans: Spans) -> None:
     """Write the content. Raises DamageError when it is not what the catalogue says."""
     row = wanted.row
-    if len(wanted.pieces) == 1 and wanted.pieces[0].segment_hash is None:
-        payload = spans.payload(wanted.pieces[0].place)
-        if blake3(payload).digest() != row.file_hash:
-            message = "its stored content is not what the catalogue says"
-            raise DamageError(message)
-        _write(fd, payload, 0)
-        return
+    whole = blake3()
+    position = 0
     for piece in wanted.pieces:
         payload = spans.payload(piece.place)
-        if blake3(payload).digest() != piece.segment_hash:
-            message = f"its stored content at byte {piece.file_offset} is not what it should be"
-            raise DamageError(message)
+        feed_zeros(whole, piece.file_offset - position)
+        whole.update(payload)
         _write(fd, payload, piece.file_offset)
-    os.ftruncate(fd, row.size)
+        position = piece.file_offset + len(payload)
+    if position < row.size:
+        feed_zeros(whole, row.size - position)
+        os.ftruncate(fd, row.size)
+    if whole.digest() != row.file_hash:
+        message = "its stored content is not what the catalogue says"
+        raise DamageError(message)
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:

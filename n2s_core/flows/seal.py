@@ -15,10 +15,10 @@ from blake3 import blake3
 from n2s_core import segments as cutting
 from n2s_core.errors import SourceError
 from n2s_core.flows.objects import ObjectsWriter
-from n2s_core.hashing import EMPTY_HASH, blob_id
+from n2s_core.hashing import EMPTY_HASH, blob_id, feed_zeros
 from n2s_core.jobs import Batch, BatchResult, Emit, FindContent, Item, Known, SealSetting
 from n2s_core.manifest import Ref, packb
-from n2s_core.model import LIVE, Failure, FileRow, FileType, Op
+from n2s_core.model import LIVE, LOST, UNSURE, Failure, FileRow, FileType, Op
 from n2s_core.ports import Store
 from n2s_core.reading import (
     Directories,
@@ -34,7 +34,6 @@ from n2s_core.sealing import Kind, unpack_map
 
 READ_AGAIN = 2
 TIMESTAMP_GRAIN_NS = 20_000_000
-UNSURE = -1
 _CHANGED = "it changed while it was read; what was read is stored, and it is read again next time"
 
 
@@ -174,7 +173,7 @@ class _Worker:
         position = 0
         parts = self._writer.begin_file(item.path, item.segments or {})
         for start, end in cutting.extents(fd, stat.st_size):
-            _feed_zeros(whole, start - position)
+            feed_zeros(whole, start - position)
             position = start
             for offset, view in cutting.cut(fd, start, end):
                 whole.update(view)
@@ -184,7 +183,7 @@ class _Worker:
                 position = offset + len(view)
                 self._result.bytes_read += len(view)
         size = max(stat.st_size, position)
-        _feed_zeros(whole, size - position)
+        feed_zeros(whole, size - position)
         xattrs = xattrs_of(fd)
         steady = self._steady(item, fd, stat, last=last)
         if steady is False:
@@ -205,6 +204,8 @@ class _Worker:
         """Handle a file whose content is stored already: refresh it, or touch its metadata."""
         known = item.known
         if known is None or known.row.file_hash != digest or known.row.type != FileType.FILE:
+            return False
+        if known.row.ctime_ns == LOST:
             return False
         self._touch(item, known, row, node)
         return True
@@ -281,7 +282,12 @@ class _Worker:
         xattrs = self._source.xattrs(item.path)
         row, node = self._describe(item, stat, xattrs, now_ns, extra)
         known = item.known
-        if known is not None and known.row.type == kind and _same_metadata(known.row, row):
+        if (
+            known is not None
+            and known.row.type == kind
+            and known.row.ctime_ns != LOST
+            and _same_metadata(known.row, row)
+        ):
             self._result.refreshed.append((row["ctime_ns"], row["inode"], row["nlink"], item.path))
             return
         same_type = known is not None and known.row.type == kind
@@ -369,12 +375,3 @@ def _same_metadata(old: FileRow, row: dict[str, Any]) -> bool:
     if (old.nlink > 1) != (row["nlink"] > 1):
         return False
     return old.nlink <= 1 or (old.inode == row["inode"] and old.mount == row["mount"])
-
-
-_ZEROS = bytes(1 << 20)
-
-
-def _feed_zeros(hasher: blake3, count: int) -> None:
-    while count > 0:
-        hasher.update(_ZEROS[: min(count, len(_ZEROS))])
-        count -= len(_ZEROS)

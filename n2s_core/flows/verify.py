@@ -31,6 +31,9 @@ class ObjectCatalogue(Protocol):
     def note_verified(self, object_nos: list[int], time_ns: int) -> None:
         """Remember that these were read and found whole."""
 
+    def note_losses(self, object_nos: set[int]) -> None:
+        """What is in these objects is to be stored again by the next push."""
+
     def paths_of(self, object_nos: set[int]) -> Iterator[bytes]:
         """Paths of any version that need one of these objects."""
 
@@ -86,6 +89,7 @@ class Verify:
             self._count_orphans(known)
         self._remember()
         if self._bad:
+            self.catalogue.note_losses(self._bad)
             paths = self.catalogue.paths_of(self._bad)
             self._found.affected_paths = [
                 path for path, _ in zip(paths, range(MOST_PATHS), strict=False)

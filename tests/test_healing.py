@@ -1,0 +1,62 @@
+"""What a verify found to be lost is stored again by the next push, as long as the source has it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Dataset, MakeDataset
+
+Harm = Callable[[Path], None]
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def fill(root: Path) -> None:
+    (root / "docs").mkdir()
+    for number in range(20):
+        (root / "docs" / f"{number}.txt").write_text(f"text {number} " * 100)
+    (root / "large").write_bytes(os.urandom(17 << 20))
+    (root / "link").symlink_to("docs/1.txt")
+    os.link(root / "docs" / "2.txt", root / "another name")
+    (root / "empty").touch()
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, truncate, flip], ids=["gone", "short", "flipped"])
+@pytest.mark.parametrize("shelf", ["data", "meta", "changesets", "keys"])
+def test_after_a_verify_a_push_makes_the_store_whole_again(
+    make_dataset: MakeDataset, shelf: str, harm: Harm
+) -> None:
+    dataset = make_dataset()
+    fill(dataset.root)
+    dataset.push()
+    (dataset.root / "docs" / "0.txt").write_text("changed")
+    dataset.push()
+    harmed = sorted(dataset.objects(shelf).items())
+    for _, path in harmed:
+        harm(path)
+    found = dataset.verify()
+    assert len(found.missing) + len(found.damaged) == len(harmed)
+    (dataset.root / "new").write_text("so that there is a changeset")
+    dataset.push()
+    dataset.assert_restores()
+    dataset.forget_catalogue()
+    dataset.rebuild()
+    dataset.assert_restores()
+
+
+def test_nothing_is_stored_twice_when_nothing_was_lost(make_dataset: MakeDataset) -> None:
+    dataset: Dataset = make_dataset()
+    fill(dataset.root)
+    dataset.push()
+    assert not dataset.verify().damaged
+    assert dataset.push().changeset_id is None
