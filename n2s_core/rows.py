@@ -119,19 +119,19 @@ def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
 
 
 def _rare(node: dict[str, Any]) -> dict[str, Any]:
-    """The rarer metadata. Raises ValueError when they are not what a restore can set."""
+    """The rarer metadata. Raises TypeError or ValueError when a restore could not set them."""
     extra = {key: node[key] for key in _RARE if key in node}
     if not extra:
         return extra
     if not isinstance(extra.get("l", b""), bytes):
         message = "its target is not bytes"
-        raise ValueError(message)
+        raise TypeError(message)
     xattrs = extra.get("x", {})
     if not isinstance(xattrs, dict) or not all(
         isinstance(name, bytes) and isinstance(value, bytes) for name, value in xattrs.items()
     ):
         message = "its attributes are not bytes"
-        raise ValueError(message)
+        raise TypeError(message)
     major, minor = extra.get("d", (0, 0))
     _within(major, MOST_ID)
     _within(minor, MOST_ID)

@@ -98,7 +98,7 @@ class Dataset:
     share: bool = False
     pack_size: int | None = None
 
-    def init(self, **more: str) -> Prepared:
+    def init(self) -> Prepared:
         """Prepare it (again: its configuration must be away)."""
         order = InitOrder(
             root=self.root,
@@ -106,7 +106,6 @@ class Dataset:
             config=self.config,
             share=self.share,
             pack_size=self.pack_size,
-            **more,
         )
         return init(order, quiet)
 

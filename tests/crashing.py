@@ -5,6 +5,7 @@ of some 100 KB count as large. It prints how many bytes it read.
 """
 
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from n2s_core import segments
 from n2s_core.app import pushing, worker
+from n2s_core.app.pool import WorkerDied, WorkerPool
 from n2s_core.app.workspace import Workspace
 from n2s_core.flows import dispatch
 
@@ -29,6 +31,47 @@ class Here(Executor):
         future: Future[Any] = Future()
         future.set_result(fn(*args))
         return future
+
+
+class OnlyFirst(Here):
+    """All calls but the first fail, later."""
+
+    calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **_: Any) -> "Future[Any]":
+        self.calls += 1
+        if self.calls == 1:
+            return super().submit(fn, *args)
+        future: Future[Any] = Future()
+        threading.Timer(0.3, future.set_exception, [WorkerDied("killed")]).start()
+        return future
+
+
+class FirstIsLast(Here):
+    """The first call comes back after the others."""
+
+    calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **_: Any) -> "Future[Any]":
+        self.calls += 1
+        if self.calls > 1:
+            return super().submit(fn, *args)
+        future: Future[Any] = Future()
+        threading.Timer(0.3, lambda: future.set_result(fn(*args))).start()
+        return future
+
+
+class MortalPool(WorkerPool):
+    """All its workers are killed when the third call comes."""
+
+    calls = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self.calls += 1
+        if self.calls == 3:
+            for process in self._processes:
+                process.kill()
+        return super().submit(*args, **kwargs)
 
 
 def make_small(patch: Callable[[object, str, Any], None], *, items: int = ITEMS) -> None:

@@ -7,10 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from blake3 import blake3
 
 from n2s_core.app import pushing
-from n2s_core.app.pool import WorkerDied, WorkerPool
+from n2s_core.app.pool import WorkerDied
 from n2s_core.flows import dispatch
 from n2s_core.packs import ObjectReader
 from n2s_core.sealing import Kind
@@ -229,26 +227,13 @@ def test_a_push_that_is_killed_at_any_moment_is_finished_by_the_next(dataset: Da
     assert dataset.push().objects_stored == 0
 
 
-class MortalPool(WorkerPool):
-    """All its workers are killed when the third call comes."""
-
-    calls = 0
-
-    def submit(self, *args: Any, **kwargs: Any) -> "Future[Any]":
-        self.calls += 1
-        if self.calls == 3:
-            for process in self._processes:
-                process.kill()
-        return super().submit(*args, **kwargs)
-
-
 def test_workers_that_are_killed_end_the_push_with_a_sentence(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(dataset)
     monkeypatch.setattr(dispatch, "MOST_ITEMS", 5)
     with monkeypatch.context() as patch:
-        patch.setattr(pushing, "WorkerPool", MortalPool)
+        patch.setattr(pushing, "WorkerPool", crashing.MortalPool)
         with pytest.raises(WorkerDied, match="push again"):
             dataset.push()
     assert_recovered(dataset)
@@ -267,34 +252,6 @@ def test_a_worker_that_dies_between_two_calls_of_the_store_loses_nothing(
     assert_recovered(dataset)
 
 
-class OnlyFirst(crashing.Here):
-    """All calls but the first fail, later."""
-
-    calls = 0
-
-    def submit(self, fn: Any, /, *args: Any, **_: Any) -> "Future[Any]":
-        self.calls += 1
-        if self.calls == 1:
-            return super().submit(fn, *args)
-        future: Future[Any] = Future()
-        threading.Timer(0.3, future.set_exception, [WorkerDied("killed")]).start()
-        return future
-
-
-class FirstIsLast(crashing.Here):
-    """The first call comes back after the others."""
-
-    calls = 0
-
-    def submit(self, fn: Any, /, *args: Any, **_: Any) -> "Future[Any]":
-        self.calls += 1
-        if self.calls > 1:
-            return super().submit(fn, *args)
-        future: Future[Any] = Future()
-        threading.Timer(0.3, lambda: future.set_result(fn(*args))).start()
-        return future
-
-
 def test_a_deletion_that_died_is_finished_by_the_next_push(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,10 +262,10 @@ def test_a_deletion_that_died_is_finished_by_the_next_push(
     dataset.push()
     shutil.rmtree(dataset.root / "directory")
     monkeypatch.setattr(dispatch, "MOST_ITEMS", crashing.ITEMS)
-    monkeypatch.setattr(pushing, "WorkerPool", OnlyFirst)
+    monkeypatch.setattr(pushing, "WorkerPool", crashing.OnlyFirst)
     with pytest.raises(WorkerDied):
         dataset.push()
-    monkeypatch.setattr(pushing, "WorkerPool", FirstIsLast)
+    monkeypatch.setattr(pushing, "WorkerPool", crashing.FirstIsLast)
     assert_recovered(dataset)
     dataset.rebuild_from_store()
     dataset.assert_restores()

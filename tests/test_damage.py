@@ -88,7 +88,6 @@ def _push_twice(dataset: Dataset) -> None:
     (dataset.root / "folder" / "file-3").write_bytes(b"the second version")
     (dataset.root / "folder" / "file-4").unlink()
     dataset.push()
-    return dataset
 
 
 @pytest.fixture

@@ -115,14 +115,14 @@ def test_a_tree_that_was_deleted_and_came_back_is_the_tree(dataset: Dataset) -> 
     Editor(dataset.root, 3).edit(60)
     dataset.push()
     first = describe(dataset.root)
-    away = dataset.base / "away"
-    shutil.copytree(dataset.root, away, symlinks=True)
-    for path in dataset.root.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    away = dataset.new_folder("away")
+    for path in list(dataset.root.iterdir()):
+        path.rename(away / path.name)
     outcome = dataset.push()
     assert outcome.removed == len(first) - 1
     dataset.assert_restores()
-    shutil.copytree(away, dataset.root, symlinks=True, dirs_exist_ok=True)
+    for path in list(away.iterdir()):
+        path.rename(dataset.root / path.name)
     dataset.push()
     dataset.assert_restores(dataset.pull(), dataset.recover_py())
 

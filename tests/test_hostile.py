@@ -23,7 +23,7 @@ from n2s_core.packs import Keyring, SealedObject
 from n2s_core.pending import PendingEntries
 from n2s_core.sealing import Kind, Opener, Sealer
 from tests.conftest import Dataset, MakeDataset
-from tests.trees import Description, describe
+from tests.trees import describe
 
 FILE, DIRECTORY, SYMLINK = 1, 2, 3
 Node = dict[str, Any]
@@ -103,10 +103,6 @@ def try_everything(dataset: Dataset, target: Path | None = None) -> list[Path]:
     return targets
 
 
-def assert_untouched(outside: Path, before: Description) -> None:
-    assert describe(outside) == before
-
-
 @pytest.mark.parametrize(
     "path",
     [b"../outside/x", b"a/../../outside/x", b"/OUTSIDE/x", b"a//../x", b"./x", b"a/.", b"a/", b"/",
@@ -130,7 +126,7 @@ def test_a_path_that_leads_out_of_the_tree_is_never_made(
         assert set(os.listdir(target)) <= {"good", "a"}
         for found in target.rglob("*"):
             assert found.name == "good" or found.is_dir()
-    assert_untouched(outside, before)
+    assert describe(outside) == before
     assert {name for name in os.listdir(dataset.base) if name.partition("-")[0] not in (
         "pull", "recover")} <= base  # fmt: skip
 
@@ -147,7 +143,7 @@ def test_nothing_is_made_behind_a_symlink_of_the_store(
         [(node(b"", DIRECTORY), b""), (link, b""), *((one, b"evil") for one in below)]
     )
     try_everything(dataset)
-    assert_untouched(outside, before)
+    assert describe(outside) == before
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -166,7 +162,7 @@ def test_nothing_is_made_behind_a_symlink_of_the_target(
         (target / name).symlink_to(outside / "own")
     before = describe(outside)
     _, result = dataset.try_pull(target=target, force=force)
-    assert_untouched(outside, before)
+    assert describe(outside) == before
     if force:
         assert result.failures == []
         dataset.assert_restores(target)
@@ -182,7 +178,7 @@ def test_delete_does_not_follow_a_symlink_of_the_target(dataset: Dataset, outsid
     (target / "e").symlink_to(outside)
     before = describe(outside)
     dataset.try_pull(target=target, force=True, delete=True)
-    assert_untouched(outside, before)
+    assert describe(outside) == before
     dataset.assert_restores(target)
 
 
@@ -196,7 +192,7 @@ def test_a_hard_link_to_a_symlink_does_not_reach_its_target(
         [(node(b"", DIRECTORY), b""), (link, b""), (node(b"b", FILE, n=2, i=7), b"evil")]
     )
     try_everything(dataset)
-    assert_untouched(outside, before)
+    assert describe(outside) == before
 
 
 def test_a_device_is_made_as_a_device_or_not_at_all(dataset: Dataset) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from n2s_core.flows import push as pushing
 from n2s_core.flows import seal
 from n2s_core.model import Change
 from n2s_core.reading import read_whole
+from n2s_core.walking import walk
 from tests.conftest import Dataset, environment, missing
 from tests.trees import describe, differences
 
@@ -44,8 +44,6 @@ def after_looking(monkeypatch: pytest.MonkeyPatch) -> Meddle:
     """`after_looking(act)`: act when the whole tree was looked at and nothing was read yet."""
 
     def meddle(act: Act) -> None:
-        walk = pushing.walk
-
         def walk_and_meddle(*args: Any, **more: Any) -> Iterator[Change]:
             yield from walk(*args, **more)
             act()
@@ -105,15 +103,16 @@ def test_an_edit_within_the_grain_of_the_clock_is_seen_next_time(dataset: Datase
         assert (dataset.pull() / "file").read_bytes() == b"%08d" % (number + 1000)
 
 
-def replacements(path: Path) -> dict[str, Act]:
+def replace(path: Path, what: str) -> None:
     path.unlink()
-    return {
-        "symlink": lambda: path.symlink_to("/etc/passwd"),
-        "dangling symlink": lambda: path.symlink_to("nowhere"),
-        "fifo": lambda: os.mkfifo(path),
-        "directory": path.mkdir,
-        "nothing": path.exists,
-    }
+    if what == "symlink":
+        path.symlink_to("/etc/passwd")
+    elif what == "dangling symlink":
+        path.symlink_to("nowhere")
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "directory":
+        path.mkdir()
 
 
 @pytest.mark.parametrize("what", ["symlink", "dangling symlink", "fifo", "directory", "nothing"])
@@ -126,7 +125,7 @@ def test_what_takes_the_place_of_a_file_is_never_read_as_the_file(
     if known:
         dataset.push()
         path.write_bytes(b"a file that was changed")
-    after_looking(lambda: replacements(path)[what]())
+    after_looking(lambda: replace(path, what))
     outcome = dataset.push()
     if what == "nothing":
         assert outcome.failures == []
@@ -169,11 +168,11 @@ def test_a_directory_that_becomes_a_symlink_is_not_followed(
     (dataset.root / "directory").mkdir()
     (dataset.root / "directory" / "file").write_bytes(b"own")
 
-    def replace() -> None:
+    def redirect() -> None:
         shutil.rmtree(dataset.root / "directory")
         (dataset.root / "directory").symlink_to(outside)
 
-    after_looking(replace)
+    after_looking(redirect)
     dataset.push()
     assert b"directory/file" not in describe(dataset.pull())
     after_looking(lambda: None)

@@ -177,7 +177,7 @@ class Deep:
 
     def descriptions(self) -> list[tuple[object, ...]]:
         """Facts of the two ends of the chain; the middle is on the way to the end."""
-        found = []
+        found: list[tuple[object, ...]] = []
         for at in range(len(self._names) + 1):
             fd = self.visit(at)
             for name in sorted(os.listdir(fd)):

@@ -124,7 +124,7 @@ def _prepare(
     lines = survey(store, master, report) if joined else []
     name, known = _choose_name(order, root, lines)
     dataset_id = known.dataset_id if known is not None else os.urandom(16)
-    _write_config(order, root, path, url=url, name=name, dataset_id=dataset_id)
+    _write_config(path, _tables(order, root, path, url=url, name=name, dataset_id=dataset_id))
     workspace = Workspace(configuration.read(path))
     catalogue_path = workspace.config.catalogue_path
     for ending in ("", "-wal", "-shm", "-journal"):
@@ -184,9 +184,10 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
     return name, None
 
 
-def _write_config(
+def _tables(
     order: InitOrder, root: Path, path: Path, *, url: str, name: str, dataset_id: bytes
-) -> None:
+) -> dict[str, dict[str, object]]:
+    """The configuration: what is not the default."""
     dataset: dict[str, object] = {"id": dataset_id.hex(), "name": name, "using": order.using}
     if path != root / configuration.FOLDER / configuration.NAME:
         dataset["root"] = os.fspath(root)
@@ -208,11 +209,23 @@ def _write_config(
     tables: dict[str, dict[str, object]] = {"dataset": dataset, "store": store}
     if order.catalogue:
         tables["catalogue"] = {"url": order.catalogue}
+    return tables
+
+
+def _write_config(path: Path, tables: dict[str, dict[str, object]]) -> None:
+    try:
+        text = configuration.to_toml(tables).encode()
+    except UnicodeEncodeError as error:
+        message = (
+            "A configuration is UTF-8 text and cannot name a path that is not. Prepare the dataset"
+            " without --config, so that its root need not be named, and with a store in UTF-8."
+        )
+        raise UsageError(message) from error
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
     fd = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(configuration.to_toml(tables))
+    with os.fdopen(fd, "wb") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)

@@ -202,6 +202,11 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
                 made.remember_key(digest, data)
             dataset_id = bytes.fromhex(space.config.dataset.id)
             mine = [line for line in found if line.dataset_id == dataset_id]
+            if not found and _holds_data(store):
+                problems.append(
+                    "The store holds data but no changeset that could be read; its records alone"
+                    " still give back files: contrib/recover.py STORE TARGET --records-alone."
+                )
             if not mine:
                 made.add_dataset(dataset_id, space.config.dataset.name)
             problems += rebuild_into(made, store, master, mine, keep_lease)
@@ -220,6 +225,10 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
         problems=tuple(problems),
         seconds=(now_ns() - started_ns) / 1e9,
     )
+
+
+def _holds_data(store: Store) -> bool:
+    return any(True for folder in FOLDERS for _ in store.list(f"{Shelf.DATA.value}/{folder}"))
 
 
 def _unlock(

@@ -106,8 +106,8 @@ class Workspace:
     def check_store(self) -> None:
         """Before anything is stored: the store must be the one that the key belongs to.
 
-        A key object that it lost, or damaged, is put back from the catalogue's copy. Raises Refused when the
-        store has other keys only.
+        A key object that it lost or damaged is put back from the catalogue's copy. Raises Refused
+        when the store has other keys only.
         """
         ours = self.catalogue.key_objects()
         names = {object_name(Shelf.KEYS, digest): data for digest, data in ours}
