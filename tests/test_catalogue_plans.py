@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from n2s_core.catalogue import pushes
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.errors import CatalogueError
 
@@ -59,7 +58,10 @@ def test_every_lookup_of_one_path_is_a_search_by_all_its_keys(catalogue: Catalog
 
 
 def test_a_page_of_live_rows_starts_at_its_path(catalogue: Catalogue) -> None:
-    statement = f"SELECT path FROM files WHERE dataset_no = ? AND path >= ? AND valid_to = {2**63 - 1} ORDER BY path LIMIT {pushes.PAGE}"
+    statement = (
+        "SELECT path FROM files WHERE dataset_no = ? AND path >= ? AND valid_to = ?"
+        " ORDER BY path LIMIT ?"
+    )
     found = plan(catalogue, statement)
     assert "dataset_no=? AND path>?" in found
     assert "TEMP B-TREE" not in found

@@ -39,7 +39,11 @@ def unpacked_store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     indirect=["store"],
 )
 def test_every_kept_state_is_restored_by_this_version(
-    store: Path, number: int, state: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path,
+    number: int,
+    state: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("N2S_PASSPHRASE", PASSPHRASE)
     target = tmp_path / f"target{number}"
@@ -48,9 +52,7 @@ def test_every_kept_state_is_restored_by_this_version(
 
 
 @pytest.mark.parametrize("store", KEPT, ids=[archive.name for archive in KEPT], indirect=True)
-def test_the_newest_kept_state_is_restored_by_recover_py_alone(
-    store: Path, tmp_path: Path
-) -> None:
+def test_the_newest_kept_state_is_restored_by_recover_py_alone(store: Path, tmp_path: Path) -> None:
     newest = [state for archive, _, state in CASES if archive in KEPT][-1]
     target = tmp_path / "target"
     subprocess.run(

@@ -48,17 +48,30 @@ def records() -> list[dict[str, str | int]]:
     inputs: list[tuple[sealing.Kind, bytes, bytes]] = [
         (sealing.Kind.PACK, manifest.packb({"d": b"d" * 16, "N": "home", "k": 2, "t": 9}), b""),
         (sealing.Kind.BLOB, manifest.packb(node()), CONTENT),
-        (sealing.Kind.SEGMENT, manifest.packb({"p": PATH, "b": node()["b"], "h": node()["h"]}), CONTENT),
+        (
+            sealing.Kind.SEGMENT,
+            manifest.packb({"p": PATH, "b": node()["b"], "h": node()["h"]}),
+            CONTENT,
+        ),
         (sealing.Kind.FILE, manifest.packb({**node(), "q": 1, "O": table.digests}), lines),
         (sealing.Kind.NODES, manifest.packb({"n": 1, "O": []}), manifest.packb(node())),
-        (sealing.Kind.ENTRIES, manifest.packb({"n": 1, "O": entries.digests}), entry + manifest.pack_removal(b"gone")),
+        (
+            sealing.Kind.ENTRIES,
+            manifest.packb({"n": 1, "O": entries.digests}),
+            entry + manifest.pack_removal(b"gone"),
+        ),
         (sealing.Kind.HEAD, head.pack(), b""),
     ]
     found: list[dict[str, str | int]] = []
     for kind, meta, payload in inputs:
         header, sealed = sealer.seal(kind, meta, payload)
         found.append(
-            {"kind": int(kind), "meta": meta.hex(), "payload": payload.hex(), "record": (header + sealed).hex()}
+            {
+                "kind": int(kind),
+                "meta": meta.hex(),
+                "payload": payload.hex(),
+                "record": (header + sealed).hex(),
+            }
         )
     return found
 
@@ -87,7 +100,9 @@ def main() -> None:
         "changeset_id": manifest.changeset_id(bytes.fromhex(str(records()[-1]["meta"]))).hex(),
         "key_object": {
             "passphrase": "correct horse \u00e9",
-            "bytes": keys.wrap(MASTER, "correct horse \u00e9", created_ns=1, label="x", cost=cost).hex(),
+            "bytes": keys.wrap(
+                MASTER, "correct horse \u00e9", created_ns=1, label="x", cost=cost
+            ).hex(),
         },
         "object_mode_1": {
             "bytes": b"".join(sealed_object.chunks).hex(),
