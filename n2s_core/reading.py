@@ -37,6 +37,12 @@ def clamp_ns(time_ns: int) -> int:
     return min(max(time_ns, EARLIEST_NS), LATEST_NS)
 
 
+def inode_number(stat: os.stat_result) -> int:
+    """The inode number as a signed 64-bit integer; some filesystems use all 64 bits of it."""
+    number = stat.st_ino
+    return number if number <= LATEST_NS else number - (1 << 64)
+
+
 class Directories:
     """Opens directories below a root, one component at a time, never through a symlink.
 

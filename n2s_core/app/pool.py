@@ -5,6 +5,7 @@ so that program needs no `if __name__ == "__main__"`, may have threads, and may 
 workers then read the end of their pipe and stop.
 """
 
+import contextlib
 import os
 import pickle
 import queue
@@ -150,7 +151,8 @@ class WorkerPool(Executor):
             if wait:
                 thread.join(STOP_S)
             if process.stdin is not None:
-                process.stdin.close()
+                with contextlib.suppress(BrokenPipeError):  # a dead worker; its call said so
+                    process.stdin.close()
         for process in self._processes:
             try:
                 process.wait(STOP_S if wait else 0)

@@ -14,7 +14,7 @@ from n2s_core.errors import DiscoveryError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.model import Change, ChangeKind, FileType
-from n2s_core.reading import Directories, describe, file_type, is_gone
+from n2s_core.reading import Directories, describe, file_type, inode_number, is_gone
 from n2s_core.relpath import RelPath, ancestors, is_below, show
 
 
@@ -58,7 +58,7 @@ def is_same(stat: os.stat_result, live: LiveRow) -> bool:
         live[5] == stat.st_ctime_ns
         and live[4] == stat.st_mtime_ns
         and live[3] == stat.st_size
-        and live[6] == stat.st_ino
+        and (live[6] == stat.st_ino or live[6] == inode_number(stat))
         and live[2] == stat.st_mode & 0o7777
         and live[7] == stat.st_uid
         and live[8] == stat.st_gid

@@ -17,7 +17,7 @@ from n2s_core.flows.compare import Difference
 from n2s_core.jobs import Batch, BatchResult, Item, Known, StoredSegments
 from n2s_core.model import LOST, Failure, FileType, Progress, Report
 from n2s_core.ports import Executor
-from n2s_core.reading import Directories
+from n2s_core.reading import Directories, inode_number
 from n2s_core.relpath import RelPath, split
 
 MOST_ITEMS = 4096
@@ -120,14 +120,14 @@ class Dispatcher:
 
     def _take_link(self, found: Difference, stat: os.stat_result) -> None:
         mount = self.mounts.name(found.path, stat.st_dev)
-        inode = (mount, stat.st_ino)
+        inode = (mount, inode_number(stat))
         if inode in self._inodes_under_way:
             self._waiting.append((found, inode))
             if len(self._waiting) >= MOST_ITEMS:
                 self._settle_links()
             return
         target = self.catalogue.linked(
-            inode=stat.st_ino, mount=mount, ctime_ns=stat.st_ctime_ns, size=stat.st_size
+            inode=inode[1], mount=mount, ctime_ns=stat.st_ctime_ns, size=stat.st_size
         )
         if target is not None and target.row.path != found.path:
             known = self._known(found)

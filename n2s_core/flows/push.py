@@ -205,6 +205,8 @@ class Push:
         bad = {one.path for one in failures}
         over = [path for path in self.catalogue.failed_paths() if path not in bad]
         well = [path for path in over if path in retried or everything]
+        if failed > len(failures):  # too many to list, so which of them are over is not known
+            well = []
         self.catalogue.settle_failures(before_ns=started_ns if everything else None, paths=well)
         complete = everything and not self._failed
         unchanged = self._seen.unchanged + dispatcher.refreshed

@@ -26,6 +26,7 @@ from n2s_core.reading import (
     clamp_ns,
     describe,
     file_type,
+    inode_number,
     is_gone,
     read_whole,
     xattrs_of,
@@ -323,7 +324,7 @@ class _Worker:
         nlink = stat.st_nlink if kind is not FileType.DIRECTORY else 1
         if nlink > 1:
             node["n"] = nlink
-            node["i"] = stat.st_ino
+            node["i"] = inode_number(stat)
             if item.mount:
                 node["f"] = item.mount
         if xattrs:
@@ -343,7 +344,7 @@ class _Worker:
             "gid": stat.st_gid,
             "user_name": user,
             "group_name": group,
-            "inode": stat.st_ino,
+            "inode": inode_number(stat),
             "nlink": nlink,
             "mount": item.mount,
             "file_hash": None,
