@@ -102,6 +102,7 @@ class Bench:
         self.run(tool, tool.prepare(tree), self.scratch)
 
     def push(self, tool: AnyTool, tree: Path, changed: Path | None = None) -> Cost:
+        trees.read(tree)
         return self.run(tool, tool.push(tree, changed), self.scratch)
 
     def restore(self, tool: AnyTool, tree: Path) -> Cost:
@@ -142,7 +143,8 @@ class Bench:
         wanted = case in self.given.cases
         if not wanted and case not in {"a", "b"}:
             return
-        for tool in tools:
+        first = (number - 1) % len(tools)
+        for tool in tools[first:] + tools[:first]:  # nobody is always the first after a clean-up
             cost = step(tool)
             if wanted:
                 self.record(CASES[case], tool, number, cost)
