@@ -54,6 +54,21 @@ def test_after_a_verify_a_push_makes_the_store_whole_again(
     dataset.assert_restores()
 
 
+def test_a_rebuild_takes_the_newest_copy_of_a_large_file(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    (dataset.root / "large").write_bytes(os.urandom(17 << 20))
+    dataset.push()
+    largest = max(dataset.objects("data").values(), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[1 << 20] ^= 1  # inside of a segment; the list of segments stays readable
+    largest.write_bytes(data)
+    assert dataset.verify().damaged
+    dataset.push()
+    dataset.forget_catalogue()
+    dataset.rebuild()
+    dataset.assert_restores()
+
+
 def test_nothing_is_stored_twice_when_nothing_was_lost(make_dataset: MakeDataset) -> None:
     dataset: Dataset = make_dataset()
     fill(dataset.root)

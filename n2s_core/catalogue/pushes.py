@@ -9,7 +9,7 @@ from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
 from n2s_core.facts import Changeset, Dataset, LiveRow, LiveStat
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
-from n2s_core.model import LIVE, Failure, FileRow, ObjectRow
+from n2s_core.model import LIVE, Failure, FileRow, ObjectRow, SegmentRow
 from n2s_core.pending import PendingEntries
 from n2s_core.relpath import RelPath, below
 
@@ -114,7 +114,7 @@ class Pushes:
                 [(changeset_no, dataset_no, path, LIVE, changeset_no) for path in result.replaced],
             )
         db.execute_many(INSERT_FILE, bind_rows(dataset_no, result.rows))
-        self._segments(result)
+        self.replace_segments(result.segments)
         self.add_objects(changeset_no, result.objects)
         if result.contents:
             db.execute_many(
@@ -149,20 +149,26 @@ class Pushes:
             ),
         )
 
-    def _segments(self, result: BatchResult) -> None:
-        if result.segments:
-            self._db.execute_many(
-                "DELETE FROM segments WHERE blob_id = ?",
-                [(blob_id,) for blob_id in {one.blob_id for one in result.segments}],
-            )
-            self._db.execute_many(
-                "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
-                " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (blob_id, file_offset) DO UPDATE SET length = excluded.length,"
-                " segment_hash = excluded.segment_hash, object_no = excluded.object_no,"
-                " record_offset = excluded.record_offset, record_length = excluded.record_length",
-                result.segments,
-            )
+    def replace_segments(self, segments: list[SegmentRow]) -> None:
+        """Where the pieces of files lie, instead of what was known of them; in a transaction.
+
+        The same content at the same path may have been stored again, after its first copy was
+        found to be damaged, and may have been cut elsewhere.
+        """
+        if not segments:
+            return
+        self._db.execute_many(
+            "DELETE FROM segments WHERE blob_id = ?",
+            [(blob_id,) for blob_id in {one.blob_id for one in segments}],
+        )
+        self._db.execute_many(
+            "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
+            " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (blob_id, file_offset) DO UPDATE SET length = excluded.length,"
+            " segment_hash = excluded.segment_hash, object_no = excluded.object_no,"
+            " record_offset = excluded.record_offset, record_length = excluded.record_length",
+            segments,
+        )
 
     def add_objects(self, changeset_no: int, objects: list[ObjectRow]) -> None:
         """Objects that the store has confirmed; called inside a transaction."""

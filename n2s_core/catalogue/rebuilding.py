@@ -110,12 +110,7 @@ class Rebuilding:
                 ],
             )
             self._db.execute_many(INSERT_FILE, bind_rows(dataset_no, list(rows)))
-            self._db.execute_many(
-                "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
-                " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                segments,
-            )
+            self._pushes.replace_segments(segments)
 
     def finish(self, head: Head, entries_since_checkpoint: int, changesets: int) -> None:
         """Make the last changeset the state of the dataset."""
