@@ -2,20 +2,15 @@
 
 from collections.abc import Iterator
 
-import msgpack
-
-from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.lookups import FILE_COLUMNS, Lookups
 from n2s_core.clock import now_ns
-from n2s_core.errors import CatalogueError
-from n2s_core.facts import Changeset, Dataset, LiveRow, LiveStat
-from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
+from n2s_core.facts import Changeset, Dataset
+from n2s_core.jobs import BatchResult, StoredSegments
 from n2s_core.model import LIVE, Failure, FileRow, ObjectRow, SegmentRow
 from n2s_core.pending import PendingEntries
-from n2s_core.relpath import RelPath, below
+from n2s_core.relpath import RelPath
 
-PAGE = 5000
 CHANGESET_COLUMNS = ", ".join(Changeset._fields)
-FILE_COLUMNS = ", ".join(FileRow._fields)
 INSERT_FILE = (
     f"INSERT INTO files (dataset_no, {FILE_COLUMNS}) VALUES (?{', ?' * len(FileRow._fields)})"  # noqa: S608 - only constants
     " ON CONFLICT (dataset_no, path, valid_from) DO UPDATE SET "
@@ -25,7 +20,6 @@ INSERT_FILE = (
         if name not in ("path", "valid_from")
     )
 )
-_STATS = ", ".join(LiveStat._fields)
 
 
 def bind_rows(dataset_no: int, rows: list[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
@@ -35,11 +29,8 @@ def bind_rows(dataset_no: int, rows: list[tuple[object, ...]]) -> Iterator[tuple
         yield head + row
 
 
-class Pushes:
+class Pushes(Lookups):
     """The tables that a push changes."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
 
     # -- changesets ------------------------------------------------------------------------
 
@@ -326,109 +317,3 @@ class Pushes:
                 dataset.dataset_no,
             ),
         )
-
-    # -- what the comparison asks ----------------------------------------------------------
-
-    def live(self, dataset_no: int, directory: RelPath | None) -> Iterator[list[LiveRow]]:
-        """Live rows in byte order: all of them, or (with a directory) those strictly below it.
-
-        Read in pages, so that no snapshot of the database is held while a push writes.
-        """
-        first, last = (b"", None) if directory is None else below(directory)
-        statement = (
-            f"SELECT {_STATS} FROM files WHERE dataset_no = ? AND path >= ?"  # noqa: S608
-            f" AND valid_to = {LIVE}"
-            + (" AND path < ?" if last is not None else "")
-            + " ORDER BY path LIMIT ?"
-        )
-        while True:
-            ends = (last,) if last is not None else ()
-            page = self._db.all(statement, (dataset_no, first, *ends, PAGE))
-            yield page
-            if len(page) < PAGE:
-                return
-            first = page[-1][0] + b"\0"
-
-    def live_stat(self, dataset_no: int, path: RelPath) -> LiveStat | None:
-        """The live row of one path."""
-        row = self._db.one(
-            f"SELECT {_STATS} FROM files WHERE dataset_no = ? AND path = ? AND valid_to = ?",  # noqa: S608
-            (dataset_no, path, LIVE),
-        )
-        return None if row is None else LiveStat(*row)
-
-    def known(self, dataset_no: int, path: RelPath) -> Known | None:
-        """The live version of a path with the places of its content."""
-        row = self._db.one(
-            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND path = ? AND valid_to = ?",  # noqa: S608
-            (dataset_no, path, LIVE),
-        )
-        if row is None:
-            return None
-        found = FileRow(*row)
-        return Known(found, self.places(found))
-
-    def linked(
-        self, dataset_no: int, *, inode: int, mount: bytes, ctime_ns: int, size: int
-    ) -> Known | None:
-        """A live path that is the same inode in the same state."""
-        row = self._db.one(
-            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND inode = ? AND nlink > 1"  # noqa: S608
-            " AND valid_to = ? AND ctime_ns = ? AND size = ? AND mount = ? LIMIT 1",
-            (dataset_no, inode, LIVE, ctime_ns, size, mount),
-        )
-        if row is None:
-            return None
-        found = FileRow(*row)
-        return Known(found, self.places(found))
-
-    def places(self, row: FileRow) -> list[Located]:
-        """Where the content of a version lies; nothing for what has no content."""
-        if row.file_hash is None or not row.size:
-            return []
-        if row.content is None:
-            refs = [(row.object_no, row.record_offset, row.record_length)]
-        else:
-            refs = msgpack.unpackb(row.content)
-        return [self._located(*ref) for ref in refs]
-
-    def _located(self, object_no: int, offset: int, length: int) -> Located:
-        return Located(object_no, self.digest_of(object_no), offset, length)
-
-    def digest_of(self, object_no: int) -> bytes:
-        """The BLAKE3 of an object. Raises CatalogueError when there is no such object."""
-        row = self._db.one("SELECT digest FROM objects WHERE object_no = ?", (object_no,))
-        if row is None:
-            message = f"The catalogue refers to object {object_no}, which it does not have."
-            raise CatalogueError(message)
-        return bytes(row[0])
-
-    def segments_of(
-        self, dataset_no: int, path: RelPath, blob: bytes | None
-    ) -> dict[bytes, Located]:
-        """Confirmed segments that a new version of the path may use, by their hash."""
-        found: dict[bytes, Located] = {}
-        if blob is not None:
-            rows = self._db.all(
-                "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"
-                " FROM segments s JOIN objects o ON o.object_no = s.object_no WHERE blob_id = ?",
-                (blob,),
-            )
-            found.update((bytes(row[0]), Located(*row[1:])) for row in rows)
-        rows = self._db.all(
-            "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"
-            " FROM loose_segments s JOIN objects o ON o.object_no = s.object_no"
-            " WHERE dataset_no = ? AND path = ?",
-            (dataset_no, path),
-        )
-        found.update((bytes(row[0]), Located(*row[1:])) for row in rows)
-        return found
-
-    def find_content(self, kind: int, digest: bytes) -> Located | None:
-        """A confirmed record with this payload, for stores that share contents."""
-        row = self._db.one(
-            "SELECT o.object_no, o.digest, record_offset, record_length FROM contents c"
-            " JOIN objects o ON o.object_no = c.object_no WHERE content_hash = ? AND kind = ?",
-            (digest, kind),
-        )
-        return None if row is None else Located(*row)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import msgpack
 
 from n2s_core.catalogue.database import Database
-from n2s_core.catalogue.pushes import CHANGESET_COLUMNS, FILE_COLUMNS
+from n2s_core.catalogue.lookups import FILE_COLUMNS
+from n2s_core.catalogue.pushes import CHANGESET_COLUMNS
 from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset, Totals
 from n2s_core.model import FileRow, ObjectRow, Part, SegmentRow
