@@ -7,7 +7,7 @@ from n2s_core.facts import Changeset, Dataset, LiveRow, LiveStat
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
 from n2s_core.model import Failure, FileRow, ObjectRow
 from n2s_core.pending import PendingEntries
-from n2s_core.relpath import RelPath
+from n2s_core.relpath import RelPath, Span
 
 
 class PushCatalogue(Protocol):
@@ -82,8 +82,11 @@ class PushCatalogue(Protocol):
     def failed_paths(self) -> list[RelPath]:
         """What failed in earlier pushes."""
 
-    def live(self, directory: RelPath | None) -> Iterator[list[LiveRow]]:
-        """Pages of live rows in byte order: all, or those strictly below a directory."""
+    def live(self, span: Span) -> Iterator[list[LiveRow]]:
+        """Pages of live rows in byte order."""
+
+    def cut(self, first: RelPath, count: int) -> RelPath | None:
+        """The live path that has `count` others before it, counted from `first`."""
 
     def live_stat(self, path: RelPath) -> LiveStat | None:
         """The live row of one path."""

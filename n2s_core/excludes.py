@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from n2s_core.errors import ConfigError
-from n2s_core.relpath import RelPath
+from n2s_core.relpath import RelPath, split
 
 CACHEDIR_TAG = b"CACHEDIR.TAG"
 CACHEDIR_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
@@ -19,8 +19,8 @@ class Excludes:
     directory with a valid CACHEDIR.TAG (`caches`) or with one of `markers` in it is stored with
     that file only. `hidden` are paths that belong to n2s itself, as does `own_folder`: of it only
     `own_shown` is stored, and not the folder itself, whose times change with every run. With
-    `one_filesystem` the contents of mount points are left out. `plain`: nothing has to be asked
-    below the root's own entries.
+    `one_filesystem` the contents of mount points are left out. `plain`: only the entries of the
+    directories in `places` have to be asked about.
     """
 
     patterns: tuple[str, ...] = ()
@@ -32,13 +32,16 @@ class Excludes:
     own_shown: frozenset[RelPath] = frozenset()
     _rules: tuple[tuple[bool, re.Pattern[bytes]], ...] = field(init=False, repr=False)
     plain: bool = field(init=False, repr=False)
+    places: frozenset[RelPath] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Compile the patterns. Raises ConfigError for one that is none."""
         rules = _compile(self.patterns)
         object.__setattr__(self, "_rules", rules)
-        deep = any(b"/" in path for path in self.hidden)
-        object.__setattr__(self, "plain", not (rules or self.markers or self.caches or deep))
+        object.__setattr__(self, "plain", not (rules or self.markers or self.caches))
+        own = () if self.own_folder is None else (self.own_folder, split(self.own_folder)[0])
+        places = frozenset((*own, *(split(path)[0] for path in self.hidden)))
+        object.__setattr__(self, "places", places)
 
     def leaves_out(self, path: RelPath, *, directory: bool) -> bool:
         """Whether `path` is not to be stored (asked from the root downwards)."""

@@ -5,11 +5,13 @@ Everything here is pickled, so it is plain, and knows no other room's objects.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from n2s_core.model import Failure, FileRow, ObjectRow, SegmentRow
-from n2s_core.packs import Keyring
 from n2s_core.relpath import RelPath
+
+if TYPE_CHECKING:
+    from n2s_core.packs import Keyring
 
 
 class Located(NamedTuple):
@@ -66,7 +68,7 @@ class SealSetting:
     dataset_id: bytes
     dataset: str
     number: int
-    keyring: Keyring
+    keyring: "Keyring"
     pack_size: int
     share: bool = False
 

@@ -4,6 +4,8 @@ A relative path is components joined by b"/"; b"" is the root itself. The order 
 order, the same as `ORDER BY path` of a database, so a walk and a table can be merged.
 """
 
+from typing import NamedTuple
+
 from n2s_core.errors import UsageError
 
 RelPath = bytes
@@ -60,14 +62,24 @@ def ancestors(path: RelPath) -> list[RelPath]:
     return found
 
 
-def below(path: RelPath) -> tuple[bytes, bytes | None]:
+class Span(NamedTuple):
+    """The paths from `low` on that come before `high` in byte order; None: to the end."""
+
+    low: RelPath
+    high: RelPath | None
+
+
+EVERYTHING = Span(ROOT, None)
+
+
+def below(path: RelPath) -> Span:
     """The range [first, last) of all paths strictly below the directory `path`.
 
     None as last means that there is no upper end (everything below the root).
     """
     if not path:
-        return b"\x01", None
-    return path + b"/", path + b"0"
+        return Span(b"\x01", None)
+    return Span(path + b"/", path + b"0")
 
 
 def is_below(path: RelPath, directory: RelPath) -> bool:

@@ -4,8 +4,6 @@ import errno
 import os
 from collections.abc import Iterator
 
-from pyfastcdc import FastCDC
-
 LARGE = 16 << 20
 SMALLEST = 512 << 10
 AVERAGE = 2 << 20
@@ -51,6 +49,8 @@ def cut(fd: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
     Stops early when the file ends before `end`. Where the cuts lie depends on the contents
     only, so that a change in the middle leaves the segments before and behind it as they were.
     """
+    from pyfastcdc import FastCDC  # noqa: PLC0415 - its import costs more than a small push
+
     chunker = FastCDC(avg_size=AVERAGE, min_size=SMALLEST, max_size=LARGEST)
     buffer = bytearray(min(WINDOW, end - start))
     view = memoryview(buffer)

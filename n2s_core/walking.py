@@ -3,12 +3,13 @@
 import os
 import stat as statlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from operator import itemgetter
 
 from n2s_core.excludes import Excludes
 from n2s_core.model import Change, ChangeKind
 from n2s_core.reading import OPEN_DIRECTORY, describe, is_gone
-from n2s_core.relpath import RelPath
+from n2s_core.relpath import EVERYTHING, RelPath, Span, below
 
 LONGEST_PATH = 3800
 _WRITTEN = ChangeKind.WRITTEN
@@ -24,8 +25,11 @@ def walk(
     report: Callable[[RelPath, str], None],
     *,
     start: RelPath = b"",
+    span: Span = EVERYTHING,
 ) -> Iterator[Change]:
     """Every path at and below `start`, itself included, with its lstat, in byte order.
+
+    With a `span` only the paths in it; the directories that lead there are listed all the same.
 
     A directory that cannot be listed is reported and yielded without what is below it; a path
     that cannot be looked at is reported and left out; what vanishes meanwhile is left out.
@@ -37,11 +41,12 @@ def walk(
         if not is_gone(error) or not start:
             report(start, f"it cannot be looked at: {describe(error)}")
         return
-    yield Change(start, _WRITTEN, first)
+    if start >= span.low:
+        yield Change(start, _WRITTEN, first)
     if first.st_mode & _FORMAT != _DIRECTORY:
         return
     make = tuple.__new__
-    stack = [iter(_list(root, start, excludes, report))]
+    stack = [iter(_list(root, start, excludes, report, span))]
     paths = [start + b"/" if start else b""]
     devices = [first.st_dev]
     while stack:
@@ -53,7 +58,7 @@ def walk(
             path = prefix + name
             if excludes.one_filesystem and stat.st_dev != devices[-1]:
                 continue
-            stack.append(iter(_list(root, path[:-1], excludes, report)))
+            stack.append(iter(_list(root, path[:-1], excludes, report, span)))
             paths.append(path)
             devices.append(stat.st_dev)
             break
@@ -61,6 +66,29 @@ def walk(
             stack.pop()
             paths.pop()
             devices.pop()
+
+
+@dataclass(slots=True)
+class Walk:
+    """The walk of a whole tree as an iterator that says what it walks.
+
+    Whoever gets it may iterate, or walk the same tree otherwise.
+    """
+
+    root: bytes
+    excludes: Excludes
+    report: Callable[[RelPath, str], None]
+    _changes: Iterator[Change] | None = None
+
+    def __iter__(self) -> Iterator[Change]:
+        """The rest of the walk."""
+        if self._changes is None:
+            self._changes = walk(self.root, self.excludes, self.report)
+        return self._changes
+
+    def __next__(self) -> Change:
+        """The next path."""
+        return next(iter(self))
 
 
 def _absolute(root: bytes, path: RelPath) -> bytes:
@@ -72,6 +100,7 @@ def _list(
     directory: RelPath,
     excludes: Excludes,
     report: Callable[[RelPath, str], None],
+    span: Span,
 ) -> _Listed:
     """(name, stat, False) of each child, and (name + "/", stat, True) of each directory, in order.
 
@@ -80,11 +109,15 @@ def _list(
     absolute = _absolute(root, directory)
     prefix = directory + b"/" if directory else b""
     listed: _Listed = []
+    cut = _cuts(span, directory)
+    skip = cut and not (excludes.markers or excludes.caches)  # a tag counts wherever it is
     try:
         if len(absolute) < LONGEST_PATH:
             with os.scandir(absolute) as entries:
                 for entry in entries:
                     name = entry.name
+                    if skip and not _touches(span, prefix + name):
+                        continue
                     try:
                         stat = entry.stat(follow_symlinks=False)
                     except OSError as error:
@@ -100,9 +133,30 @@ def _list(
             report(directory, f"this directory cannot be listed: {describe(error)}")
         return []
     listed.sort(key=_NAME)
-    if not excludes.plain or not directory or directory == excludes.own_folder:
-        return _chosen(listed, absolute, prefix, excludes)
-    return listed
+    if not excludes.plain or directory in excludes.places:
+        listed = _chosen(listed, absolute, prefix, excludes)
+    return [one for one in listed if _in_span(span, prefix, one)] if cut else listed
+
+
+def _cuts(span: Span, directory: RelPath) -> bool:
+    """Whether only a part of what is below the directory is in the span."""
+    if span == EVERYTHING:
+        return False
+    first, last = below(directory)
+    return first < span.low or (span.high is not None and (last is None or last > span.high))
+
+
+def _touches(span: Span, path: RelPath) -> bool:
+    """Whether the path, or what may be below it, is in the span."""
+    return path + b"0" > span.low and (span.high is None or path < span.high)
+
+
+def _in_span(span: Span, prefix: bytes, found: tuple[bytes, os.stat_result, bool]) -> bool:
+    name, _, descend = found
+    path = prefix + name
+    if span.high is not None and path >= span.high:
+        return False
+    return path[:-1] + b"0" > span.low if descend else path >= span.low
 
 
 def _note(error: OSError, path: RelPath, report: Callable[[RelPath, str], None]) -> None:

@@ -48,7 +48,7 @@ def after_looking(monkeypatch: pytest.MonkeyPatch) -> Meddle:
             yield from walk(*args, **more)
             act()
 
-        monkeypatch.setattr("n2s_core.app.pushing.walk", walk_and_meddle)
+        monkeypatch.setattr("n2s_core.app.pushing.Walk", walk_and_meddle)
 
     return meddle
 

@@ -39,7 +39,7 @@ def clean_environment(own: Mapping[str, str]) -> dict[str, str]:
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("N2S_", "RESTIC_", "BORG_"))
+        if not key.startswith(("N2S_", "RESTIC_", "BORG_", "PYTHON"))
     }
     return {**kept, **own}
 

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import queue
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from n2s_core.app.comparing_call import ComparingCall
 from n2s_core.app.pool import WorkerPool
 from n2s_core.app.sealing_call import SealingCall
 from n2s_core.app.workspace import Workspace
@@ -17,12 +18,13 @@ from n2s_core.errors import LeaseHeld, UsageError
 from n2s_core.excludes import Excludes
 from n2s_core.flows.dispatch import Workers
 from n2s_core.flows.push import Outcome, Push, Wish
+from n2s_core.flows.spread import Spread
 from n2s_core.jobs import SealSetting
 from n2s_core.model import Change, Discovery, Mark, Report, Source
 from n2s_core.plugins import Host
 from n2s_core.ports import Executor
 from n2s_core.relpath import RelPath, parse
-from n2s_core.walking import walk
+from n2s_core.walking import Walk
 
 MOST_WORKERS = 8
 PATHS = "paths"
@@ -87,6 +89,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             excludes=excludes,
             report=report,
             wish=wish,
+            spread=crew.spread(session.dataset.dataset_no, excludes),
         )
         outcome = flow.run()
         space.master_key()
@@ -118,7 +121,7 @@ def _discovery(
     source = Source(
         root=space.root,
         dataset=space.config.dataset.name,
-        walk=lambda root: walk(root, excludes, flow.note_failure),
+        walk=lambda root: Walk(root, excludes, flow.note_failure),
         report=flow.note_failure,
         options={**configured, **(order.options or {})},
     )
@@ -161,6 +164,16 @@ class _Crew:
             remote_seal=call,
             width=worker_count(space.config),
             told=self._told,  # type: ignore[arg-type]
+        )
+
+    def spread(self, dataset_no: int, excludes: Excludes) -> Callable[[bytes], Spread] | None:
+        """Those who compare, when there is more than one."""
+        width = worker_count(self._space.config)
+        path = self._space.config.catalogue_path
+        if width == 1:
+            return None
+        return lambda root: Spread(
+            ComparingCall(path, dataset_no, root, excludes), self._executor, width
         )
 
     def _executor(self) -> Executor:

@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2s_core.app import worker
+from n2s_core.app.comparing_call import catalogue_to_read
 from n2s_core.app.opening import opened
-from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.flows.seal import seal_batch
 from n2s_core.jobs import Batch, BatchResult, FindContent, SealSetting
 from n2s_core.ports import Store
 from n2s_core.stores.spec import StoreSpec
 
 _stores: dict[StoreSpec, Store] = {}
-_catalogues: dict[Path, Catalogue] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,4 @@ class SealingCall:
         """Confirmed contents, asked in the catalogue; only for stores that share."""
         if not self.setting.share:
             return None
-        catalogue = _catalogues.get(self.catalogue)
-        if catalogue is None:
-            catalogue = _catalogues[self.catalogue] = Catalogue(self.catalogue, read_only=True)
-        return catalogue.pushes.find_content
+        return catalogue_to_read(self.catalogue).pushes.find_content

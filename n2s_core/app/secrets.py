@@ -1,8 +1,6 @@
 """Where the passphrase and the master key come from."""
 
-import getpass
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +31,8 @@ def passphrase(table: KeyTable, *, confirm: bool = False) -> str:
             " under [key] in the configuration."
         )
         raise KeyProblem(message)
+    import getpass  # noqa: PLC0415 - only who is asked pays for it
+
     typed = getpass.getpass("Passphrase of the store: ")
     if confirm and typed != getpass.getpass("The same once more: "):
         message = "The two passphrases differ; nothing was made."
@@ -58,6 +58,8 @@ def _from_file(path: Path) -> str:
 
 def _from_command(command: str) -> str:
     """The first line that the user's own command prints; the user wrote it for a shell."""
+    import subprocess  # noqa: PLC0415 - only who has a command pays for it
+
     try:
         done = subprocess.run(  # noqa: S602 - passphrase_command is the user's own shell line
             command, shell=True, check=False, capture_output=True, timeout=COMMAND_LIMIT_S

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from n2s_core import config as configuration
 from n2s_core.app import secrets
@@ -18,10 +19,12 @@ from n2s_core.excludes import Excludes
 from n2s_core.facts import Dataset
 from n2s_core.keys import read_key_file, store_id
 from n2s_core.layout import Shelf, object_name
-from n2s_core.packs import Keyring
 from n2s_core.ports import Store
 from n2s_core.stores import start
 from n2s_core.stores.spec import StoreSpec
+
+if TYPE_CHECKING:
+    from n2s_core.packs import Keyring
 
 
 @dataclass(slots=True)
@@ -193,8 +196,10 @@ class Workspace:
         assert self._unlocking.key is not None
         return self._unlocking.key
 
-    def keyring(self) -> Keyring:
+    def keyring(self) -> "Keyring":
         """What writers need."""
+        from n2s_core.packs import Keyring  # noqa: PLC0415 - imported while the key is derived
+
         return Keyring(self.master_key(), level=self.config.store.compression)
 
 

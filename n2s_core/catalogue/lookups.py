@@ -9,7 +9,7 @@ from n2s_core.errors import CatalogueError
 from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.jobs import Known, Located
 from n2s_core.model import LIVE, FileRow
-from n2s_core.relpath import RelPath, below
+from n2s_core.relpath import RelPath, Span
 
 PAGE = 5000
 FILE_COLUMNS = ", ".join(FileRow._fields)
@@ -22,12 +22,12 @@ class Lookups:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def live(self, dataset_no: int, directory: RelPath | None) -> Iterator[list[LiveRow]]:
-        """Live rows in byte order: all of them, or (with a directory) those strictly below it.
+    def live(self, dataset_no: int, span: Span) -> Iterator[list[LiveRow]]:
+        """Live rows in byte order.
 
         Read in pages, so that no snapshot of the database is held while a push writes.
         """
-        first, last = (b"", None) if directory is None else below(directory)
+        first, last = span
         statement = (
             f"SELECT {_STATS} FROM files WHERE dataset_no = ? AND path >= ?"  # noqa: S608
             f" AND valid_to = {LIVE}"
@@ -41,6 +41,15 @@ class Lookups:
             if len(page) < PAGE:
                 return
             first = page[-1][0] + b"\0"
+
+    def cut(self, dataset_no: int, first: RelPath, count: int) -> RelPath | None:
+        """The live path that has `count` others before it, counted from `first`."""
+        row = self._db.one(
+            "SELECT path FROM files WHERE dataset_no = ? AND path >= ? AND valid_to = ?"
+            " ORDER BY path LIMIT 1 OFFSET ?",
+            (dataset_no, first, LIVE, count),
+        )
+        return None if row is None else bytes(row[0])
 
     def live_stat(self, dataset_no: int, path: RelPath) -> LiveStat | None:
         """The live row of one path."""

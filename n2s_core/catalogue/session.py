@@ -12,7 +12,7 @@ from n2s_core.faults import crash_point
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
 from n2s_core.model import Failure, FileRow, ObjectRow
 from n2s_core.pending import PendingEntries
-from n2s_core.relpath import RelPath
+from n2s_core.relpath import RelPath, Span
 
 
 class PushSession:
@@ -172,9 +172,13 @@ class PushSession:
 
     # -- the comparison ------------------------------------------------------------------------
 
-    def live(self, directory: RelPath | None) -> Iterator[list[LiveRow]]:
-        """Pages of live rows: all, or those strictly below a directory, in byte order."""
-        return self._pushes.live(self.dataset.dataset_no, directory)
+    def live(self, span: Span) -> Iterator[list[LiveRow]]:
+        """Pages of live rows in byte order."""
+        return self._pushes.live(self.dataset.dataset_no, span)
+
+    def cut(self, first: RelPath, count: int) -> RelPath | None:
+        """The live path that has `count` others before it, counted from `first`."""
+        return self._pushes.cut(self.dataset.dataset_no, first, count)
 
     def live_stat(self, path: RelPath) -> LiveStat | None:
         """The live row of one path."""

@@ -1,5 +1,6 @@
 """The command line: a thin layer over the public functions."""
 
+import gc
 import os
 import signal
 import sys
@@ -16,9 +17,12 @@ from n2s_core.cli.running import (
     say_error,
 )
 
+GC_THRESHOLD = 50_000  # a comparison makes millions of small tuples and no cycles
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code (docs/commands.md)."""
+    gc.set_threshold(GC_THRESHOLD)
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

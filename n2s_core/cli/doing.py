@@ -2,8 +2,6 @@
 
 # ruff: noqa: PLC0415 - a command imports what it runs, when it runs
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +10,6 @@ from n2s_core.cli.pushing import SHOWN_ID, push_with
 from n2s_core.cli.running import Output
 from n2s_core.cli.text import parse_options, parse_yes, size_text
 from n2s_core.cli.words import ChangesetWord
-from n2s_core.errors import UsageError
 from n2s_core.relpath import show
 
 if TYPE_CHECKING:
@@ -124,22 +121,16 @@ def push_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
 ) -> int:
     """Store what changed."""
-    wanted: list[str | bytes] | None = list(paths) if paths else None
-    if paths_from is not None:
-        wanted = [*(wanted or []), *_paths_in(paths_from)]
     return push_with(
-        out, wanted, changeset_name=changeset_name, using=using, o=o, full=full, dry_run=dry_run
+        out,
+        paths,
+        paths_from=paths_from,
+        changeset_name=changeset_name,
+        using=using,
+        o=o,
+        full=full,
+        dry_run=dry_run,
     )
-
-
-def _paths_in(file: str) -> list[bytes]:
-    """The NUL-separated paths in a file, or on stdin for "-"."""
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        message = f"The list of paths {file!r} cannot be read: {error.strerror}."
-        raise UsageError(message) from error
-    return [path for path in data.split(b"\0") if path]
 
 
 def pull_command(

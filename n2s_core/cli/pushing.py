@@ -4,8 +4,12 @@ Typer takes longer to import than a push that finds nothing to do. So a command 
 nothing but `push` and plain options is read here; every other one goes to typer.
 """
 
+import sys
+from collections.abc import Sequence
+
 from n2s_core.cli.running import Output, Setting, run
 from n2s_core.cli.text import parse_options, size_text
+from n2s_core.errors import UsageError
 from n2s_core.relpath import show
 
 SHOWN_ID = 16
@@ -23,13 +27,15 @@ _VALUES = {
     "--config": "config",
     "--changeset-name": "changeset_name",
     "--using": "using",
+    "--paths-from": "paths_from",
 }
-_OF_PUSH = frozenset({"--full", "--dry-run", "--changeset-name", "--using"})
+_OF_PUSH = frozenset({"--full", "--dry-run", "--changeset-name", "--using", "--paths-from", "-o"})
 
 
 def shortcut(given: list[str]) -> int | None:
     """The exit code of a plain push; None when the command line is for typer to read."""
-    found: dict[str, str | bool] = {}
+    found: dict[str, str] = {}
+    options: list[str] = []
     seen = False
     words = iter(given)
     for word in words:
@@ -38,19 +44,21 @@ def shortcut(given: list[str]) -> int | None:
         elif word in _OF_PUSH and not seen:
             return None
         elif word in _FLAGS:
-            found[_FLAGS[word]] = True
-        elif word in _VALUES:
+            found[_FLAGS[word]] = word
+        elif word == "-o" or word in _VALUES:
             value = next(words, "-")
             if value.startswith("-"):
                 return None
-            found[_VALUES[word]] = value
+            if word == "-o":
+                options.append(value)
+            else:
+                found[_VALUES[word]] = value
         else:
             return None
     if not seen:
         return None
-    config, name, using = (found.get(key) for key in ("config", "changeset_name", "using"))
     setting = Setting(
-        config if isinstance(config, str) else None,
+        found.get("config"),
         json="json" in found,
         quiet="quiet" in found,
         verbose="verbose" in found,
@@ -59,18 +67,35 @@ def shortcut(given: list[str]) -> int | None:
         setting,
         lambda out: push_with(
             out,
-            changeset_name=name if isinstance(name, str) else "",
-            using=using if isinstance(using, str) else None,
+            paths_from=found.get("paths_from"),
+            changeset_name=found.get("changeset_name", ""),
+            using=found.get("using"),
+            o=options,
             full="full" in found,
             dry_run="dry_run" in found,
         ),
     )
 
 
+def _paths_in(file: str) -> list[bytes]:
+    """The NUL-separated paths in a file, or on stdin for "-"."""
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(file, "rb") as lines:
+                data = lines.read()
+    except OSError as error:
+        message = f"The list of paths {file!r} cannot be read: {error.strerror}."
+        raise UsageError(message) from error
+    return [path for path in data.split(b"\0") if path]
+
+
 def push_with(
     out: Output,
-    paths: list[str | bytes] | None = None,
+    paths: Sequence[str | bytes] | None = None,
     *,
+    paths_from: str | None = None,
     changeset_name: str = "",
     using: str | None = None,
     o: list[str] | None = None,
@@ -81,10 +106,12 @@ def push_with(
     from n2s_core.app.api import push  # noqa: PLC0415 - not for a command line that is wrong
 
     options = parse_options(o or ())
+    if paths_from is not None:
+        paths = [*(paths or ()), *_paths_in(paths_from)]
     with out.progress() as report:
         done = push(
             None,
-            paths,
+            paths or None if paths_from is None else paths,
             config=out.config,
             changeset_name=changeset_name,
             using=using,

@@ -19,12 +19,13 @@ from n2s_core.faults import crash_point
 from n2s_core.flows.commit import Commit, complete_sealed
 from n2s_core.flows.compare import Difference, Lookup, Seen, merge
 from n2s_core.flows.dispatch import Dispatcher, Mounts, Workers
+from n2s_core.flows.spread import SPANS_PER_PROCESS, SPREAD_FROM, Spread
 from n2s_core.jobs import SealSetting
 from n2s_core.model import Change, ChangeKind, Discovery, Failure, FileType, Mark, Progress, Report
 from n2s_core.ports import Store
 from n2s_core.reading import Directories, describe
-from n2s_core.relpath import RelPath, show
-from n2s_core.walking import walk
+from n2s_core.relpath import EVERYTHING, ROOT, RelPath, Span, below, show
+from n2s_core.walking import Walk, walk
 
 MOST_FAILURES = 10_000
 
@@ -73,6 +74,7 @@ class Push:
     excludes: Excludes
     report: Report
     wish: Wish
+    spread: Callable[[bytes], Spread] | None = None
     _failures: list[Failure] = field(default_factory=list)
     _failed: int = 0
     _noted: set[RelPath] = field(default_factory=set)
@@ -154,28 +156,55 @@ class Push:
             hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in self.wish.paths)
             return lookup.differences(hints)
         if discovery.complete:
-            return merge(discovery.changes, self._live(None), self._seen)
+            if (
+                isinstance(discovery.changes, Walk)
+                and self.spread is not None
+                and not self.wish.full
+                and self.catalogue.dataset.live_files >= SPREAD_FROM
+            ):
+                return self._side_by_side(discovery.changes, self.spread(discovery.root))
+            return merge(discovery.changes, self._live(EVERYTHING), self._seen)
         lookup = self._lookup(discovery.root, source, self._seen)
         return lookup.differences(discovery.changes)
+
+    def _side_by_side(self, whole: Walk, spread: Spread) -> Iterator[Difference]:
+        """The same differences in the same order, found by several processes."""
+        rows = self.catalogue.dataset.live_files // (spread.width * SPANS_PER_PROCESS) + 1
+        results = spread.results(
+            ROOT, lambda path: self.catalogue.cut(path, rows), self.catalogue.renew_lease
+        )
+        for span, result in results:
+            for failure in result.failures:
+                self.note_failure(failure.path, failure.error)
+            self._seen.unchanged += result.unchanged
+            self._count(result.unchanged + len(result.differences))
+            yield from result.differences
+            if result.rest is not None:
+                rest = Span(result.rest, span.high)
+                changes = walk(whole.root, whole.excludes, whole.report, span=rest)
+                yield from merge(changes, self._live(rest), self._seen)
 
     def _lookup(self, root: bytes, source: Directories, seen: Seen) -> Lookup:
         return Lookup(
             source=source,
             walk=lambda path: walk(root, self.excludes, self.note_failure, start=path),
             live_at=self.catalogue.live_stat,
-            live_below=self._live,
+            live_below=lambda path: self._live(below(path)),
             excludes=self.excludes,
             report=self.note_failure,
             seen=seen,
         )
 
-    def _live(self, directory: RelPath | None) -> Iterator[LiveRow]:
+    def _live(self, span: Span) -> Iterator[LiveRow]:
         """Live rows; every page of them is a moment to report and to prolong the lease."""
-        for page in self.catalogue.live(directory):
-            self._compared += len(page)
-            self.report(Progress("comparing", self._compared, 0))
-            self.catalogue.renew_lease()
+        for page in self.catalogue.live(span):
+            self._count(len(page))
             yield from page
+
+    def _count(self, compared: int) -> None:
+        self._compared += compared
+        self.report(Progress("comparing", self._compared, 0))
+        self.catalogue.renew_lease()
 
     def note_failure(self, path: RelPath, error: str) -> None:
         """A path that could not be looked at: what is stored of it stays as it is."""
