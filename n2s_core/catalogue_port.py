@@ -88,6 +88,24 @@ class PushCatalogue(Protocol):
     def cut(self, first: RelPath, count: int) -> RelPath | None:
         """The live path that has `count` others before it, counted from `first`."""
 
+    def audit_position(self) -> RelPath:
+        """Where the next audit of a feed begins."""
+
+    def doubted(self) -> list[RelPath]:
+        """Paths that a feed missed once."""
+
+    def note_audit(self, position: RelPath, *, looked: int, missed: list[RelPath]) -> None:
+        """Add the result of an audit; the next one begins at `position`."""
+
+    def live_children(self, directory: RelPath) -> Iterator[LiveRow]:
+        """Live rows directly in a directory, in byte order."""
+
+    def names_of(self, inode: int) -> list[RelPath]:
+        """Live paths of files with several names that had this inode."""
+
+    def with_several_names(self) -> Iterator[list[RelPath]]:
+        """Pages of all live paths of files with several names."""
+
     def live_stat(self, path: RelPath) -> LiveStat | None:
         """The live row of one path."""
 

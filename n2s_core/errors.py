@@ -5,6 +5,7 @@ N2sError
 |   `-- ConfigError       a configuration that cannot be used
 |-- KeyProblem            no passphrase, a wrong one, a damaged key object (exit 2)
 |-- DiscoveryError        a plugin cannot tell what changed here (exit 2)
+|-- MassRemoval           most of a dataset is gone, which is seldom meant (exit 2)
 |-- LeaseHeld             another push of this dataset is running (exit 2)
 |-- CatalogueError        the catalogue cannot be read or written (exit 2)
 |-- StoreError            the store; never blames a source file
@@ -38,6 +39,10 @@ class KeyProblem(N2sError):
 
 class DiscoveryError(N2sError):
     """A discovery plugin cannot work here; the text says why and what to do."""
+
+
+class MassRemoval(N2sError):
+    """Most of a dataset is gone; the text says how to push all the same."""
 
 
 class LeaseHeld(N2sError):

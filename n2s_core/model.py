@@ -60,12 +60,19 @@ class Discovery:
     `root` is the directory to read from (a snapshot rather than the live tree), `until` the mark
     where the next discovery starts, fixed before looking. `complete` promises that `changes`
     names every path of the tree, in ascending byte order of paths, each with kind WRITTEN.
+    `fallback` is the sentence that says why it is complete although changes were asked for.
+
+    Changes that are not complete are a feed. Iterating it raises DiscoveryError when it turns out
+    to be wrong or cut off; the tree is walked then. With `doubts_links` the feed may miss names of
+    files that have several: all of those are looked at, and the entries of named directories.
     """
 
     root: bytes
     until: Mark | None
     complete: bool
     changes: Iterator[Change]
+    fallback: str | None = None
+    doubts_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)

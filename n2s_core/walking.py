@@ -68,6 +68,19 @@ def walk(
             devices.pop()
 
 
+def children(
+    root: bytes,
+    directory: RelPath,
+    excludes: Excludes,
+    report: Callable[[RelPath, str], None],
+) -> Iterator[tuple[RelPath, os.stat_result]]:
+    """The paths directly in a directory with their lstat, in byte order; as `walk` has them."""
+    prefix = directory + b"/" if directory else b""
+    for name, stat, descend in _list(root, directory, excludes, report, EVERYTHING):
+        if not descend:
+            yield prefix + name, stat
+
+
 @dataclass(slots=True)
 class Walk:
     """The walk of a whole tree as an iterator that says what it walks.

@@ -55,6 +55,8 @@ class PushAnswer:
     bytes_read: int
     bytes_stored: int
     objects_stored: int
+    audited: int
+    audit_misses: int
     seconds: float
     dry_run: bool
 

@@ -101,6 +101,7 @@ def push(
     exclude: Iterable[str] = (),
     full: bool = False,
     dry_run: bool = False,
+    allow_mass_removal: bool = False,
     report: Report = silent,
 ) -> PushAnswer:
     """Store what changed. `paths` (relative to the root, or absolute below it) ask no discoverer.
@@ -120,6 +121,7 @@ def push(
             paths=None if paths is None else [os.fsencode(path) for path in paths],
             full=full,
             dry_run=dry_run,
+            allow_mass_removal=allow_mass_removal,
         )
         done, used, seconds = run(space, order, report)
         return PushAnswer(
@@ -138,6 +140,8 @@ def push(
             bytes_read=done.bytes_read,
             bytes_stored=done.bytes_stored,
             objects_stored=done.objects_stored,
+            audited=done.audit.looked,
+            audit_misses=done.audit.missed,
             seconds=seconds,
             dry_run=dry_run,
         )

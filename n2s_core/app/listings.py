@@ -144,6 +144,8 @@ class StatusAnswer:
     failures: tuple[Failure, ...]
     last_push_ns: int | None
     last_verify_ns: int | None
+    audited: int
+    audit_misses: int
 
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
@@ -166,6 +168,8 @@ class StatusAnswer:
             "failures": [failure_json(one) for one in self.failures],
             "last_push": iso_or_none(self.last_push_ns),
             "last_verify": iso_or_none(self.last_verify_ns),
+            "audited": self.audited,
+            "audit_misses": self.audit_misses,
         }
 
 

@@ -5,7 +5,9 @@ import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from blake3 import blake3
 
 from n2s_core.app.comparing_call import ComparingCall
 from n2s_core.app.pool import WorkerPool
@@ -42,6 +44,7 @@ class PushOrder:
     paths: Iterable[bytes] | None = None
     full: bool = False
     dry_run: bool = False
+    allow_mass_removal: bool = False
 
 
 def worker_count(config: Config) -> int:
@@ -70,6 +73,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             paths=paths,
             full=order.full,
             dry_run=order.dry_run,
+            allow_mass_removal=order.allow_mass_removal,
         )
         crew = _Crew(space, stack)
         flow = Push(
@@ -127,8 +131,33 @@ def _discovery(
     )
     discoverer = Host().discoverer(using)
     discoverer.check(source)
-    with discoverer.discover(source, since) as discovery:
-        yield discovery
+    rules = _rules(source, excludes)
+    theirs = since[len(rules) :] if since and since.startswith(rules) else None
+    with discoverer.discover(source, theirs) as found:
+        ruled_out = since is not None and theirs is None
+        yield replace(
+            found,
+            until=None if found.until is None else rules + found.until,
+            fallback=found.fallback or (_NEW_RULES if ruled_out else None),
+        )
+
+
+_NEW_RULES = "What the dataset leaves out, or where it lies, is not what it was."
+
+
+def _rules(source: Source, excludes: Excludes) -> bytes:
+    """Stands in front of a mark: a feed is no answer to what other rules would have stored."""
+    said = repr(
+        (
+            source.root,
+            excludes.patterns,
+            excludes.markers,
+            excludes.caches,
+            excludes.one_filesystem,
+            sorted(excludes.hidden),
+        )
+    )
+    return blake3(said.encode()).digest()[:8]
 
 
 class _Crew:

@@ -30,6 +30,7 @@ def status(
             files, size = queries.tree_size(dataset.dataset_no, shown.changeset_no)
         totals = queries.totals()
         failures = queries.failures(dataset.dataset_no)
+        audited, audit_misses = space.catalogue.audits.counts(dataset.dataset_no)
         return StatusAnswer(
             dataset=dataset.name,
             root=space.root,
@@ -44,6 +45,8 @@ def status(
             failures=tuple(Failure(path, error) for path, error, _, _ in failures),
             last_push_ns=stored[0].stored_ns if stored else None,
             last_verify_ns=dataset.last_verify_ns,
+            audited=audited,
+            audit_misses=audit_misses,
         )
 
 

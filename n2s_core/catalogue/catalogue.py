@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from n2s_core.catalogue.audits import Audits
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.leases import Leases
 from n2s_core.catalogue.pushes import Pushes
@@ -35,6 +36,7 @@ class Catalogue:
         self.leases = Leases(self.db)
         self.pushes = Pushes(self.db)
         self.queries = Queries(self.db)
+        self.audits = Audits(self.db)
 
     @classmethod
     def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":

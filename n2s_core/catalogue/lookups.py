@@ -9,7 +9,7 @@ from n2s_core.errors import CatalogueError
 from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.jobs import Known, Located
 from n2s_core.model import LIVE, FileRow
-from n2s_core.relpath import RelPath, Span
+from n2s_core.relpath import RelPath, Span, below
 
 PAGE = 5000
 FILE_COLUMNS = ", ".join(FileRow._fields)
@@ -50,6 +50,53 @@ class Lookups:
             (dataset_no, first, LIVE, count),
         )
         return None if row is None else bytes(row[0])
+
+    def live_children(self, dataset_no: int, directory: RelPath) -> Iterator[LiveRow]:
+        """Live rows directly in a directory, in byte order; subtrees are jumped over."""
+        first, last = below(directory)
+        start = len(directory) + 1 if directory else 0
+        statement = (
+            f"SELECT {_STATS} FROM files WHERE dataset_no = ? AND path >= ?"  # noqa: S608
+            f" AND valid_to = {LIVE}"
+            + (" AND path < ?" if last is not None else "")
+            + " ORDER BY path LIMIT 1"
+        )
+        ends = (last,) if last is not None else ()
+        while True:
+            row = self._db.one(statement, (dataset_no, first, *ends))
+            if row is None:
+                return
+            inside = row[0].find(b"/", start)
+            if inside < 0:
+                yield row
+                first = row[0] + b"\0"
+            else:
+                first = row[0][:inside] + b"0"
+
+    def names_of(self, dataset_no: int, inode: int) -> list[RelPath]:
+        """Live paths of files with several names that had this inode."""
+        rows = self._db.all(
+            "SELECT path FROM files WHERE dataset_no = ? AND inode = ? AND nlink > 1"
+            " AND valid_to = ?",
+            (dataset_no, inode, LIVE),
+        )
+        return [bytes(row[0]) for row in rows]
+
+    def with_several_names(self, dataset_no: int) -> Iterator[list[RelPath]]:
+        """Pages of all live paths of files with several names, by inode."""
+        inode, path = -(1 << 63), b""
+        while True:
+            rows = self._db.all(
+                "SELECT inode, path FROM files INDEXED BY files_links WHERE dataset_no = ?"
+                " AND nlink > 1 AND valid_to = ? AND (inode, path) > (?, ?)"
+                " ORDER BY inode, path LIMIT ?",
+                (dataset_no, LIVE, inode, path, PAGE),
+            )
+            if rows:
+                inode, path = rows[-1][0], bytes(rows[-1][1])
+            yield [bytes(row[1]) for row in rows]
+            if len(rows) < PAGE:
+                return
 
     def live_stat(self, dataset_no: int, path: RelPath) -> LiveStat | None:
         """The live row of one path."""

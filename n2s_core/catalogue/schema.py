@@ -180,6 +180,21 @@ Table(
     _number("last_ns"),
 )
 Table(
+    "audits",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
+    Column("position", LargeBinary, nullable=False),
+    _number("looked"),
+    _number("missed"),
+)
+Table(
+    "doubted",
+    TABLES,
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
+    Column("path", LargeBinary, primary_key=True),
+    sqlite_with_rowid=False,
+)
+Table(
     "leases",
     TABLES,
     Column("dataset_no", Number, primary_key=True, autoincrement=False),

@@ -180,6 +180,34 @@ class PushSession:
         """The live path that has `count` others before it, counted from `first`."""
         return self._pushes.cut(self.dataset.dataset_no, first, count)
 
+    def audit_position(self) -> RelPath:
+        """Where the next audit of a feed begins."""
+        return self._catalogue.audits.position(self.dataset.dataset_no)
+
+    def doubted(self) -> list[RelPath]:
+        """Paths that a feed missed once."""
+        return self._catalogue.audits.doubted(self.dataset.dataset_no)
+
+    def note_audit(self, position: RelPath, *, looked: int, missed: list[RelPath]) -> None:
+        """Add the result of an audit."""
+        with self._db.transaction():
+            self._guard()
+            self._catalogue.audits.note(
+                self.dataset.dataset_no, position, looked=looked, missed=missed
+            )
+
+    def live_children(self, directory: RelPath) -> Iterator[LiveRow]:
+        """Live rows directly in a directory."""
+        return self._pushes.live_children(self.dataset.dataset_no, directory)
+
+    def names_of(self, inode: int) -> list[RelPath]:
+        """Live paths of files with several names that had this inode."""
+        return self._pushes.names_of(self.dataset.dataset_no, inode)
+
+    def with_several_names(self) -> Iterator[list[RelPath]]:
+        """Pages of all live paths of files with several names."""
+        return self._pushes.with_several_names(self.dataset.dataset_no)
+
     def live_stat(self, path: RelPath) -> LiveStat | None:
         """The live row of one path."""
         return self._pushes.live_stat(self.dataset.dataset_no, path)

@@ -59,6 +59,8 @@ def status_command(out: Output, *, changeset_id: ChangesetWord = None) -> int:
         ("last push", time_text(found.last_push_ns)),
         ("last verify", time_text(found.last_verify_ns)),
     ]
+    if found.audited:
+        lines.append(("audit", f"{found.audit_misses} of {found.audited} paths had been missed"))
     for name, text in lines:
         out.line(f"{name + ':':<13}{text.rstrip()}")
     if out.verbose:

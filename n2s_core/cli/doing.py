@@ -119,6 +119,9 @@ def push_command(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Read every file again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    allow_mass_removal: Annotated[
+        bool, typer.Option("--allow-mass-removal", help="Go on when most files are gone.")
+    ] = False,
 ) -> int:
     """Store what changed."""
     return push_with(
@@ -130,6 +133,7 @@ def push_command(
         o=o,
         full=full,
         dry_run=dry_run,
+        allow_mass_removal=allow_mass_removal,
     )
 
 

@@ -21,6 +21,7 @@ _FLAGS = {
     "--verbose": "verbose",
     "--full": "full",
     "--dry-run": "dry_run",
+    "--allow-mass-removal": "allow_mass_removal",
 }
 _VALUES = {
     "-c": "config",
@@ -29,7 +30,12 @@ _VALUES = {
     "--using": "using",
     "--paths-from": "paths_from",
 }
-_OF_PUSH = frozenset({"--full", "--dry-run", "--changeset-name", "--using", "--paths-from", "-o"})
+_OF_PUSH = frozenset(
+    {
+        "--full", "--dry-run", "--allow-mass-removal", "--changeset-name", "--using",
+        "--paths-from", "-o",
+    }
+)  # fmt: skip
 
 
 def shortcut(given: list[str]) -> int | None:
@@ -73,6 +79,7 @@ def shortcut(given: list[str]) -> int | None:
             o=options,
             full="full" in found,
             dry_run="dry_run" in found,
+            allow_mass_removal="allow_mass_removal" in found,
         ),
     )
 
@@ -101,6 +108,7 @@ def push_with(
     o: list[str] | None = None,
     full: bool = False,
     dry_run: bool = False,
+    allow_mass_removal: bool = False,
 ) -> int:
     """A push whose options have been read."""
     from n2s_core.app.api import push  # noqa: PLC0415 - not for a command line that is wrong
@@ -119,6 +127,7 @@ def push_with(
             options={key: values[-1] for key, values in options.items()},
             full=full,
             dry_run=dry_run,
+            allow_mass_removal=allow_mass_removal,
             report=report,
         )
     for failure in done.failures:

@@ -1,21 +1,20 @@
 """What changed: the only place that decides it.
 
-A walk is merged with the live rows of the catalogue in byte order, in constant memory; a list of
-hints is looked up path by path.
+A walk is merged with the live rows of the catalogue in byte order, in constant memory. Hints are
+looked up path by path in flows/lookup.py.
 """
 
 import os
 import stat as statlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from n2s_core.errors import DiscoveryError
-from n2s_core.excludes import Excludes
 from n2s_core.facts import LiveRow, LiveStat
-from n2s_core.model import Change, ChangeKind, FileType
-from n2s_core.reading import Directories, describe, file_type, inode_number, is_gone
-from n2s_core.relpath import RelPath, ancestors, is_below, show
+from n2s_core.model import Change
+from n2s_core.reading import file_type, inode_number
+from n2s_core.relpath import RelPath, is_below, show
 
 
 class Difference(NamedTuple):
@@ -122,102 +121,3 @@ def _not_complete(path: RelPath, stat: os.stat_result | None, last: RelPath | No
         f"The discovery is out of order: {show(path)} came after {show(last or b'')}."
         " This is a fault of its plugin; nothing was concluded from it."
     )
-
-
-@dataclass(slots=True)
-class Lookup:
-    """Looks at hinted paths one by one.
-
-    `walk(path)` walks a subtree; `live_below(path)` yields the live rows strictly below;
-    `live_at(path)` is one row; `excludes` says what the user leaves out;
-    `report` takes paths that cannot be looked at.
-    """
-
-    source: Directories
-    walk: Callable[[RelPath], Iterator[Change]]
-    live_at: Callable[[RelPath], LiveStat | None]
-    live_below: Callable[[RelPath], Iterator[LiveRow]]
-    excludes: Excludes
-    report: Callable[[RelPath, str], None]
-    seen: Seen
-    _looked_at: set[RelPath] = field(default_factory=set)
-    _subtrees: set[RelPath] = field(default_factory=set)
-    _cleared: set[RelPath] = field(default_factory=set)
-
-    def differences(self, changes: Iterable[Change]) -> Iterator[Difference]:
-        """Differences at the hinted paths and at the directories above them, each path once."""
-        for change in changes:
-            path = change.path
-            above = ancestors(path)
-            if any(directory in self._subtrees for directory in above):
-                continue
-            blocked = False
-            for directory in above:
-                if self.excludes.enters(directory):
-                    continue
-                stat = yield from self._one(directory)
-                if stat is None or not statlib.S_ISDIR(stat.st_mode):
-                    blocked = True
-                    break
-            if blocked:
-                continue
-            if change.kind is ChangeKind.WRITTEN:
-                yield from self._one(path)
-            else:
-                yield from self._subtree(path)
-
-    def _stat(self, path: RelPath) -> os.stat_result | OSError | None:
-        try:
-            return self.source.lstat(path)
-        except OSError as error:
-            return None if is_gone(error) else error
-
-    def _one(self, path: RelPath) -> Generator[Difference, None, os.stat_result | None]:
-        stat = self._stat(path)
-        if isinstance(stat, OSError):
-            if path not in self._looked_at:
-                self._looked_at.add(path)
-                self.seen.protected.add(path)
-                self.report(path, f"it cannot be looked at: {describe(stat)}")
-            return None
-        if path in self._looked_at:
-            return stat
-        self._looked_at.add(path)
-        directory = stat is not None and statlib.S_ISDIR(stat.st_mode)
-        if stat is not None and self.excludes.leaves_out(path, directory=directory):
-            stat = None
-        live = self.live_at(path)
-        if stat is None:
-            if live is not None:
-                yield from self._gone(path, live)
-            return None
-        if live is not None and not self.seen.distrust and is_same(stat, live):
-            self.seen.unchanged += 1
-            return stat
-        if live is not None and live.type == FileType.DIRECTORY and not directory:
-            yield from self._clear(path)
-        yield Difference(path, stat, live)
-        return stat
-
-    def _gone(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
-        if live.type == FileType.DIRECTORY:
-            yield from self._clear(path)
-        yield Difference(path, None, live)
-
-    def _clear(self, path: RelPath) -> Iterator[Difference]:
-        """What was below a directory that is none any more."""
-        self._cleared.add(path)
-        for row in self.live_below(path):
-            yield Difference(row[0], None, LiveStat._make(row))
-
-    def _subtree(self, path: RelPath) -> Iterator[Difference]:
-        stat = yield from self._one(path)
-        if stat is None or not statlib.S_ISDIR(stat.st_mode) or path in self._subtrees:
-            return
-        done = [other for other in self._subtrees | self._cleared if is_below(other, path)]
-        self._subtrees.add(path)
-        below = (change for change in self.walk(path) if change.path != path)
-        for found in merge(below, self.live_below(path), self.seen):
-            if found.path in self._looked_at or any(is_below(found.path, one) for one in done):
-                continue
-            yield found

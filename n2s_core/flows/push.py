@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 from n2s_core.catalogue_port import PushCatalogue
 from n2s_core.clock import now_ns
-from n2s_core.errors import UsageError
+from n2s_core.errors import DiscoveryError, UsageError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Changeset, LiveRow
 from n2s_core.faults import crash_point
+from n2s_core.flows.audit import Audit, audited_span
 from n2s_core.flows.commit import Commit, complete_sealed
-from n2s_core.flows.compare import Difference, Lookup, Seen, merge
+from n2s_core.flows.compare import Difference, Seen, merge
 from n2s_core.flows.dispatch import Dispatcher, Mounts, Workers
+from n2s_core.flows.held import HeldRemovals
+from n2s_core.flows.lookup import Lookup
 from n2s_core.flows.spread import SPANS_PER_PROCESS, SPREAD_FROM, Spread
 from n2s_core.jobs import SealSetting
 from n2s_core.model import Change, ChangeKind, Discovery, Failure, FileType, Mark, Progress, Report
@@ -35,6 +38,7 @@ class Wish:
     """What the user asked for.
 
     `paths` None: ask the discoverer. `full`: believe neither it nor stat, read every file.
+    `allow_mass_removal`: go on when most of the dataset is gone.
     """
 
     changeset_name: str = ""
@@ -42,6 +46,7 @@ class Wish:
     paths: Iterable[RelPath] | None = None
     full: bool = False
     dry_run: bool = False
+    allow_mass_removal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Outcome:
     bytes_read: int
     bytes_stored: int
     objects_stored: int
+    audit: Audit = field(default_factory=Audit)
 
 
 @dataclass(slots=True)
@@ -80,6 +86,8 @@ class Push:
     _noted: set[RelPath] = field(default_factory=set)
     _seen: Seen = field(default_factory=Seen)
     _compared: int = 0
+    _fallback: str | None = None
+    _audit: Audit = field(default_factory=Audit)
 
     def run(self) -> Outcome:
         """Do it. Raises N2sError; nothing that was confirmed before is lost by that."""
@@ -119,8 +127,18 @@ class Push:
                 self.report,
             )
             retried = self._retry_first(retry, dispatcher, discovery, source)
-            for found in self._differences(discovery, source):
-                if found.path not in retried:
+            with HeldRemovals(self.catalogue.dataset.live_files) as held:
+                for found in self._differences(discovery, source):
+                    if found.path in retried:
+                        continue
+                    if found.stat is None:
+                        held.hold(found)
+                    else:
+                        held.added += found.live is None
+                        dispatcher.take(found)
+                if not self.wish.allow_mass_removal:
+                    held.judge()
+                for found in held:
                     dispatcher.take(found)
             dispatcher.finish()
         crash_point("batches-done")
@@ -156,16 +174,67 @@ class Push:
             hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in self.wish.paths)
             return lookup.differences(hints)
         if discovery.complete:
-            if (
-                isinstance(discovery.changes, Walk)
-                and self.spread is not None
-                and not self.wish.full
-                and self.catalogue.dataset.live_files >= SPREAD_FROM
-            ):
-                return self._side_by_side(discovery.changes, self.spread(discovery.root))
-            return merge(discovery.changes, self._live(EVERYTHING), self._seen)
+            self._fallback = discovery.fallback
+            return self._all(discovery.changes)
+        return self._fed(discovery, source)
+
+    def _all(self, changes: Iterator[Change]) -> Iterator[Difference]:
+        """The whole tree against the whole catalogue."""
+        if (
+            isinstance(changes, Walk)
+            and self.spread is not None
+            and not self.wish.full
+            and self.catalogue.dataset.live_files >= SPREAD_FROM
+        ):
+            return self._side_by_side(changes, self.spread(changes.root))
+        return merge(changes, self._live(EVERYTHING), self._seen)
+
+    def _fed(self, discovery: Discovery, source: Directories) -> Iterator[Difference]:
+        """What a feed names, and a share of what it does not; all of the tree if it is wrong."""
         lookup = self._lookup(discovery.root, source, self._seen)
-        return lookup.differences(discovery.changes)
+        lookup.lists = discovery.doubts_links
+        try:
+            yield from lookup.differences(discovery.changes)
+            if discovery.doubts_links:
+                for page in self.catalogue.with_several_names():
+                    yield from lookup.differences(Change(path) for path in page)
+            yield from lookup.differences(Change(path) for path in self.catalogue.doubted())
+            if not self.wish.dry_run:
+                missed = self._look_for_misses(discovery, lookup)
+                if missed:
+                    self._fallback = missed
+        except DiscoveryError as error:
+            self._fallback = str(error)
+        if self._fallback is None:
+            return
+        self._seen.unchanged = 0
+        whole = Walk(discovery.root, self.excludes, self.note_failure)
+        for found in self._all(whole):
+            if not lookup.covers(found.path):
+                yield found
+
+    def _look_for_misses(self, discovery: Discovery, lookup: Lookup) -> str | None:
+        """Compare a share of the tree that is another one in each push; why to walk, or None."""
+        start = self.catalogue.audit_position()
+        high = self.catalogue.cut(start, audited_span(self.catalogue.dataset.live_files))
+        span = Span(start, high)
+        changes = walk(discovery.root, self.excludes, self.note_failure, span=span)
+        seen = Seen(protected=self._seen.protected)
+        missed = [
+            found.path
+            for found in merge(changes, self._live(span), seen)
+            if not lookup.covers(found.path)
+        ]
+        looked = seen.unchanged + len(missed)
+        self._audit = Audit(looked, len(missed))
+        self.catalogue.note_audit(high or ROOT, looked=looked, missed=missed)
+        if not missed:
+            return None
+        return (
+            f"The feed did not name {show(missed[0])}"
+            + (f" and {len(missed) - 1} other paths" if len(missed) > 1 else "")
+            + " that had changed."
+        )
 
     def _side_by_side(self, whole: Walk, spread: Spread) -> Iterator[Difference]:
         """The same differences in the same order, found by several processes."""
@@ -186,9 +255,9 @@ class Push:
 
     def _lookup(self, root: bytes, source: Directories, seen: Seen) -> Lookup:
         return Lookup(
+            root=root,
             source=source,
-            walk=lambda path: walk(root, self.excludes, self.note_failure, start=path),
-            live_at=self.catalogue.live_stat,
+            catalogue=self.catalogue,
             live_below=lambda path: self._live(below(path)),
             excludes=self.excludes,
             report=self.note_failure,
@@ -230,7 +299,7 @@ class Push:
         failed = self._failed + dispatcher.failed
         if self._failures:
             self.catalogue.note_failures(self._failures)
-        everything = discovery.complete and self.wish.paths is None
+        everything = self.wish.paths is None and (discovery.complete or self._fallback is not None)
         bad = {one.path for one in failures}
         over = [path for path in self.catalogue.failed_paths() if path not in bad]
         well = [path for path in over if path in retried or everything]
@@ -244,7 +313,7 @@ class Push:
             changeset,
             mark=mark,
             complete=complete,
-            fallback=None,
+            fallback=self._fallback,
             unchanged=unchanged,
             failed=failed,
         )
@@ -261,7 +330,7 @@ class Push:
         return Outcome(
             changeset_id=identity,
             complete=complete,
-            fallback=None,
+            fallback=self._fallback,
             written=changeset.written,
             touched=changeset.touched,
             removed=changeset.removed,
@@ -271,6 +340,7 @@ class Push:
             bytes_read=changeset.bytes_read,
             bytes_stored=changeset.bytes_stored,
             objects_stored=changeset.objects_stored,
+            audit=self._audit,
         )
 
     # -- a rehearsal ----------------------------------------------------------------------------
@@ -289,7 +359,7 @@ class Push:
         return Outcome(
             changeset_id=None,
             complete=discovery.complete and not self._failed,
-            fallback=None,
+            fallback=self._fallback,
             written=written,
             touched=0,
             removed=removed,

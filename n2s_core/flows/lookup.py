@@ -1,0 +1,163 @@
+"""What changed at hinted paths.
+
+A hint is never believed: the path itself says what became of it, and so do the directories above
+it and the other names of the same file.
+"""
+
+import os
+import stat as statlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from n2s_core.catalogue_port import PushCatalogue
+from n2s_core.excludes import Excludes
+from n2s_core.facts import LiveRow, LiveStat
+from n2s_core.flows.compare import Difference, Seen, is_same, merge
+from n2s_core.model import Change, ChangeKind, FileType
+from n2s_core.reading import Directories, describe, inode_number, is_gone
+from n2s_core.relpath import RelPath, ancestors, below, is_below
+from n2s_core.walking import children, walk
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Looks at hinted paths one by one.
+
+    `live_below(path)` yields the live rows strictly below; `report` takes paths that cannot be
+    looked at. With `lists` the entries of each hinted directory are compared as well.
+    """
+
+    root: bytes
+    source: Directories
+    catalogue: PushCatalogue
+    live_below: Callable[[RelPath], Iterator[LiveRow]]
+    excludes: Excludes
+    report: Callable[[RelPath, str], None]
+    seen: Seen
+    lists: bool = False
+    _looked_at: set[RelPath] = field(default_factory=set)
+    _subtrees: set[RelPath] = field(default_factory=set)
+    _cleared: set[RelPath] = field(default_factory=set)
+    _inodes: set[int] = field(default_factory=set)
+
+    def differences(self, changes: Iterable[Change]) -> Iterator[Difference]:
+        """Differences at the hinted paths and at the directories above them, each path once."""
+        for change in changes:
+            path = change.path
+            above = ancestors(path)
+            if any(directory in self._subtrees for directory in above):
+                continue
+            blocked = False
+            for directory in above:
+                if self.excludes.enters(directory):
+                    continue
+                stat = yield from self._one(directory)
+                if stat is None or not statlib.S_ISDIR(stat.st_mode):
+                    blocked = True
+                    break
+            if blocked:
+                continue
+            if change.kind is not ChangeKind.WRITTEN:
+                yield from self._subtree(path)
+                continue
+            stat = yield from self._one(path)
+            if self.lists and stat is not None and statlib.S_ISDIR(stat.st_mode):
+                yield from self._entries(path)
+
+    def covers(self, path: RelPath) -> bool:
+        """Whether the path has been looked at, by itself or with what lies above it."""
+        return path in self._looked_at or any(
+            directory in self._subtrees or directory in self._cleared
+            for directory in (*ancestors(path), path)
+        )
+
+    def _entries(self, directory: RelPath) -> Iterator[Difference]:
+        """What lies directly in a directory."""
+        stored = [row[0] for row in self.catalogue.live_children(directory)]
+        there = [path for path, _ in children(self.root, directory, self.excludes, self.report)]
+        if directory in self.seen.protected:
+            return
+        for path in sorted({*stored, *there}):
+            yield from self._one(path)
+
+    def _stat(self, path: RelPath) -> os.stat_result | OSError | None:
+        try:
+            return self.source.lstat(path)
+        except OSError as error:
+            return None if is_gone(error) else error
+
+    def _one(self, path: RelPath) -> Generator[Difference, None, os.stat_result | None]:
+        stat = self._stat(path)
+        if isinstance(stat, OSError):
+            if path not in self._looked_at:
+                self._looked_at.add(path)
+                self.seen.protected.add(path)
+                self.report(path, f"it cannot be looked at: {describe(stat)}")
+            return None
+        if path in self._looked_at:
+            return stat
+        self._looked_at.add(path)
+        directory = stat is not None and statlib.S_ISDIR(stat.st_mode)
+        if stat is not None and self.excludes.leaves_out(path, directory=directory):
+            stat = None
+        live = self.catalogue.live_stat(path)
+        if stat is None:
+            if live is not None:
+                yield from self._gone(path, live)
+            return None
+        if live is not None and not self.seen.distrust and is_same(stat, live):
+            self.seen.unchanged += 1
+            return stat
+        if live is not None and live.type == FileType.DIRECTORY and not directory:
+            yield from self._clear(path)
+        yield Difference(path, stat, live)
+        yield from self._other_names(stat, live)
+        return stat
+
+    def _other_names(
+        self, stat: os.stat_result | None, live: LiveStat | None
+    ) -> Iterator[Difference]:
+        """The other names of a file that changed; a discoverer may name only one of them."""
+        inodes = set()
+        if live is not None and live.type != FileType.DIRECTORY:
+            inodes.add(live.inode)
+        if stat is not None and stat.st_nlink > 1 and not statlib.S_ISDIR(stat.st_mode):
+            inodes.add(inode_number(stat))
+        for inode in inodes - self._inodes:
+            self._inodes.add(inode)
+            names = self.catalogue.names_of(inode)
+            yield from self.differences(Change(name) for name in names)
+
+    def _gone(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
+        if live.type == FileType.DIRECTORY:
+            yield from self._clear(path)
+        yield Difference(path, None, live)
+        yield from self._other_names(None, live)
+
+    def _clear(self, path: RelPath) -> Iterator[Difference]:
+        """What was below a directory that is none any more."""
+        self._cleared.add(path)
+        for row in self.live_below(path):
+            if row[0] not in self._looked_at:
+                live = LiveStat._make(row)
+                yield Difference(row[0], None, live)
+                yield from self._other_names(None, live)
+
+    def _subtree(self, path: RelPath) -> Iterator[Difference]:
+        stat = yield from self._one(path)
+        if stat is None or not statlib.S_ISDIR(stat.st_mode) or path in self._subtrees:
+            return
+        self._subtrees.add(path)
+        all_below = walk(self.root, self.excludes, self.report, start=path, span=below(path))
+        for found in merge(all_below, self.live_below(path), self.seen):
+            if not self._is_done(found.path, path):
+                yield found
+                yield from self._other_names(found.stat, found.live)
+
+    def _is_done(self, path: RelPath, top: RelPath) -> bool:
+        """Whether the path, or something between it and `top`, was looked at before."""
+        return path in self._looked_at or any(
+            directory in self._subtrees or directory in self._cleared
+            for directory in ancestors(path)
+            if is_below(directory, top)
+        )
