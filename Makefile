@@ -4,7 +4,7 @@ PYTHON ?= python3
 JOBS ?= 2
 RUN = .venv/bin/python -m
 # What the tests use of the machine, as package:command. rclone comes with pip.
-TEST_PARTS = acl:setfacl attr:setfattr e2fsprogs:chattr
+TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr
 
 .PHONY: help demo test check bench clean FORCE
 

@@ -62,7 +62,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SealSetting:
-    """What is the same for all batches of a push. `pack_size` in bytes; 0: one blob an object."""
+    """What is the same for all batches of a push. `pack_size` in bytes; 0: one blob an object.
+
+    `frozen`: the root is a snapshot, in which nothing changes any more.
+    """
 
     root: bytes
     dataset_id: bytes
@@ -71,6 +74,7 @@ class SealSetting:
     keyring: "Keyring"
     pack_size: int
     share: bool = False
+    frozen: bool = False
 
 
 class StoredSegments(NamedTuple):

@@ -82,7 +82,8 @@ class Source:
     `root` is the absolute path of the live tree; `options` are the user's `-o KEY=VALUE`;
     `walk(directory)` yields every path of the tree that has `directory` as its root, in
     ascending byte order, with stat, honouring the excludes of the dataset; `report(path, error)`
-    records a path that could not be looked at.
+    records a path that could not be looked at; `leaves_out(path)` says whether a directory is
+    excluded. After a `dry_run` the mark is not moved.
     """
 
     root: bytes
@@ -90,6 +91,8 @@ class Source:
     walk: Callable[[bytes], Iterator[Change]]
     report: Callable[[RelPath, str], None]
     options: Mapping[str, str] = field(default_factory=dict)
+    leaves_out: Callable[[RelPath], bool] = lambda _path: False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

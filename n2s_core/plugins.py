@@ -11,7 +11,7 @@ from n2s_core.hookspecs import PROJECT, Hooks
 from n2s_core.ports import Discoverer
 
 GROUP = "n2s.plugins"
-OWN = {"find": "n2s_plugins.find"}
+OWN = {"btrfs": "n2s_plugins.btrfs", "find": "n2s_plugins.find"}
 
 
 @dataclass(frozen=True, slots=True)

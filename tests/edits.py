@@ -31,7 +31,10 @@ class Editor:
     # -- what there is ---------------------------------------------------------------------
 
     def _all(self, *, kind: Callable[[int], bool]) -> list[Path]:
-        found = sorted(self._root.rglob("*"))
+        own = self._root / ".n2s"
+        found = sorted(
+            path for top in self._root.iterdir() if top != own for path in (top, *top.rglob("*"))
+        )
         return [path for path in found if kind(path.lstat().st_mode)]
 
     def _files(self) -> list[Path]:
@@ -156,7 +159,7 @@ class Editor:
 
     def chown(self) -> None:
         owner = self._random.choice([(1, 1), (0, 3), (54321, 5)])
-        for path in self._pick(sorted(self._root.rglob("*"))):
+        for path in self._pick(self._all(kind=bool)):
             if os.geteuid() == 0:
                 os.chown(path, *owner, follow_symlinks=False)
 
@@ -168,7 +171,7 @@ class Editor:
                 os.setxattr(path, f"user.{self._random.randrange(3)}", self._noise(100))
 
     def touch(self) -> None:
-        for path in self._pick([self._root, *sorted(self._root.rglob("*"))]):
+        for path in self._pick([self._root, *self._all(kind=bool)]):
             time_ns = self._random.randrange(-(10**18), 4 * 10**18)
             os.utime(path, ns=(time_ns, time_ns), follow_symlinks=False)
 

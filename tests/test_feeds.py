@@ -158,7 +158,7 @@ def test_what_the_feed_missed_is_found_by_the_audit_and_doubted_from_then_on(
 def test_audits_go_through_the_whole_tree(
     dataset: Dataset, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("n2s_core.flows.push.audited_span", lambda _live: 7)
+    monkeypatch.setattr("n2s_core.flows.comparing.audited_span", lambda _live: 7)
     write(dataset, *(f"d{n}/f{m}" for n in range(6) for m in range(6)))
     push_told(dataset)
     write(dataset, "d4/f4", content=b"changed in silence")
@@ -184,7 +184,7 @@ def test_a_feed_that_breaks_off_becomes_a_walk_that_says_why(dataset: Dataset, t
 def test_with_doubted_links_every_name_and_every_listed_directory_is_looked_at(
     dataset: Dataset, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("n2s_core.flows.push.audited_span", lambda _live: 1)
+    monkeypatch.setattr("n2s_core.flows.comparing.audited_span", lambda _live: 1)
     write(dataset, "a/one", "a/two", "b/three", "z")
     (dataset.root / "b/four").hardlink_to(dataset.root / "a/one")
     push_told(dataset)

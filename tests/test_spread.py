@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from n2s_core.excludes import NOTHING, Excludes
-from n2s_core.flows import push as push_flow
-from n2s_core.flows import spread
+from n2s_core.flows import comparing, spread
 from n2s_core.flows.compare import Difference, Seen, merge
 from n2s_core.flows.spread import compare_span
 from n2s_core.relpath import EVERYTHING, Span
@@ -127,7 +126,7 @@ def spread_for_small_trees(monkeypatch: pytest.MonkeyPatch) -> list[Span]:
             given.append(span)
             yield span, result
 
-    monkeypatch.setattr(push_flow, "SPREAD_FROM", 0)
+    monkeypatch.setattr(comparing, "SPREAD_FROM", 0)
     monkeypatch.setattr(spread.Spread, "results", noting)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     return given

@@ -25,7 +25,7 @@ from n2s_core.jobs import SealSetting
 from n2s_core.model import Change, Discovery, Mark, Report, Source
 from n2s_core.plugins import Host
 from n2s_core.ports import Executor
-from n2s_core.relpath import RelPath, parse
+from n2s_core.relpath import RelPath, ancestors, parse
 from n2s_core.walking import Walk
 
 MOST_WORKERS = 8
@@ -128,6 +128,10 @@ def _discovery(
         walk=lambda root: Walk(root, excludes, flow.note_failure),
         report=flow.note_failure,
         options={**configured, **(order.options or {})},
+        leaves_out=lambda path: any(
+            excludes.leaves_out(one, directory=True) for one in (*ancestors(path)[1:], path)
+        ),
+        dry_run=order.dry_run,
     )
     discoverer = Host().discoverer(using)
     discoverer.check(source)
@@ -180,6 +184,7 @@ class _Crew:
             keyring=self._space.keyring(),
             pack_size=config.store.pack_size,
             share=config.store.share,
+            frozen=root != self._space.root,
         )
 
     def workers(self, setting: SealSetting) -> Workers:

@@ -12,25 +12,28 @@ from dataclasses import dataclass, field
 
 from n2s_core.catalogue_port import PushCatalogue
 from n2s_core.clock import now_ns
-from n2s_core.errors import DiscoveryError, UsageError
+from n2s_core.errors import UsageError
 from n2s_core.excludes import Excludes
-from n2s_core.facts import Changeset, LiveRow
+from n2s_core.facts import Changeset
 from n2s_core.faults import crash_point
-from n2s_core.flows.audit import Audit, audited_span
+from n2s_core.flows.audit import Audit
 from n2s_core.flows.commit import Commit, complete_sealed
-from n2s_core.flows.compare import Difference, Seen, merge
+from n2s_core.flows.compare import Difference
+from n2s_core.flows.comparing import Comparison
 from n2s_core.flows.dispatch import Dispatcher, Mounts, Workers
 from n2s_core.flows.held import HeldRemovals
-from n2s_core.flows.lookup import Lookup
-from n2s_core.flows.spread import SPANS_PER_PROCESS, SPREAD_FROM, Spread
+from n2s_core.flows.spread import Spread
 from n2s_core.jobs import SealSetting
-from n2s_core.model import Change, ChangeKind, Discovery, Failure, FileType, Mark, Progress, Report
+from n2s_core.model import (
+    Discovery,
+    Failure,
+    FileType,
+    Mark,
+    Report,
+)
 from n2s_core.ports import Store
 from n2s_core.reading import Directories, describe
-from n2s_core.relpath import EVERYTHING, ROOT, RelPath, Span, below, show
-from n2s_core.walking import Walk, walk
-
-MOST_FAILURES = 10_000
+from n2s_core.relpath import RelPath, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +84,25 @@ class Push:
     report: Report
     wish: Wish
     spread: Callable[[bytes], Spread] | None = None
-    _failures: list[Failure] = field(default_factory=list)
-    _failed: int = 0
-    _noted: set[RelPath] = field(default_factory=set)
-    _seen: Seen = field(default_factory=Seen)
-    _compared: int = 0
-    _fallback: str | None = None
-    _audit: Audit = field(default_factory=Audit)
+    _comparison: Comparison = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The comparison of this push."""
+        self._comparison = Comparison(
+            self.catalogue,
+            self.excludes,
+            self.report,
+            self.spread,
+            full=self.wish.full,
+            dry_run=self.wish.dry_run,
+        )
+        self._comparison.seen.distrust = self.wish.full
 
     def run(self) -> Outcome:
         """Do it. Raises N2sError; nothing that was confirmed before is lost by that."""
         if not self.wish.dry_run:
             self._finish_sealed()
         started_ns = now_ns()
-        self._seen.distrust = self.wish.full
         with self._discovery() as discovery:
             if self.wish.dry_run:
                 return self._rehearse(discovery)
@@ -161,129 +169,20 @@ class Push:
         taken: set[RelPath] = set()
         if not retry:
             return taken
-        hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in retry)
-        for found in self._lookup(discovery.root, source, self._seen).differences(hints):
+        for found in self._comparison.of_paths(retry, discovery.root, source):
             taken.add(found.path)
             dispatcher.take(found)
-        self._seen.unchanged = 0
+        self._comparison.seen.unchanged = 0
         return taken
 
     def _differences(self, discovery: Discovery, source: Directories) -> Iterator[Difference]:
         if self.wish.paths is not None:
-            lookup = self._lookup(discovery.root, source, self._seen)
-            hints = (Change(path, ChangeKind.SUBTREE_WRITTEN) for path in self.wish.paths)
-            return lookup.differences(hints)
-        if discovery.complete:
-            self._fallback = discovery.fallback
-            return self._all(discovery.changes)
-        return self._fed(discovery, source)
-
-    def _all(self, changes: Iterator[Change]) -> Iterator[Difference]:
-        """The whole tree against the whole catalogue."""
-        if (
-            isinstance(changes, Walk)
-            and self.spread is not None
-            and not self.wish.full
-            and self.catalogue.dataset.live_files >= SPREAD_FROM
-        ):
-            return self._side_by_side(changes, self.spread(changes.root))
-        return merge(changes, self._live(EVERYTHING), self._seen)
-
-    def _fed(self, discovery: Discovery, source: Directories) -> Iterator[Difference]:
-        """What a feed names, and a share of what it does not; all of the tree if it is wrong."""
-        lookup = self._lookup(discovery.root, source, self._seen)
-        lookup.lists = discovery.doubts_links
-        try:
-            yield from lookup.differences(discovery.changes)
-            if discovery.doubts_links:
-                for page in self.catalogue.with_several_names():
-                    yield from lookup.differences(Change(path) for path in page)
-            yield from lookup.differences(Change(path) for path in self.catalogue.doubted())
-            if not self.wish.dry_run:
-                missed = self._look_for_misses(discovery, lookup)
-                if missed:
-                    self._fallback = missed
-        except DiscoveryError as error:
-            self._fallback = str(error)
-        if self._fallback is None:
-            return
-        self._seen.unchanged = 0
-        whole = Walk(discovery.root, self.excludes, self.note_failure)
-        for found in self._all(whole):
-            if not lookup.covers(found.path):
-                yield found
-
-    def _look_for_misses(self, discovery: Discovery, lookup: Lookup) -> str | None:
-        """Compare a share of the tree that is another one in each push; why to walk, or None."""
-        start = self.catalogue.audit_position()
-        high = self.catalogue.cut(start, audited_span(self.catalogue.dataset.live_files))
-        span = Span(start, high)
-        changes = walk(discovery.root, self.excludes, self.note_failure, span=span)
-        seen = Seen(protected=self._seen.protected)
-        missed = [
-            found.path
-            for found in merge(changes, self._live(span), seen)
-            if not lookup.covers(found.path)
-        ]
-        looked = seen.unchanged + len(missed)
-        self._audit = Audit(looked, len(missed))
-        self.catalogue.note_audit(high or ROOT, looked=looked, missed=missed)
-        if not missed:
-            return None
-        return (
-            f"The feed did not name {show(missed[0])}"
-            + (f" and {len(missed) - 1} other paths" if len(missed) > 1 else "")
-            + " that had changed."
-        )
-
-    def _side_by_side(self, whole: Walk, spread: Spread) -> Iterator[Difference]:
-        """The same differences in the same order, found by several processes."""
-        rows = self.catalogue.dataset.live_files // (spread.width * SPANS_PER_PROCESS) + 1
-        results = spread.results(
-            ROOT, lambda path: self.catalogue.cut(path, rows), self.catalogue.renew_lease
-        )
-        for span, result in results:
-            for failure in result.failures:
-                self.note_failure(failure.path, failure.error)
-            self._seen.unchanged += result.unchanged
-            self._count(result.unchanged + len(result.differences))
-            yield from result.differences
-            if result.rest is not None:
-                rest = Span(result.rest, span.high)
-                changes = walk(whole.root, whole.excludes, whole.report, span=rest)
-                yield from merge(changes, self._live(rest), self._seen)
-
-    def _lookup(self, root: bytes, source: Directories, seen: Seen) -> Lookup:
-        return Lookup(
-            root=root,
-            source=source,
-            catalogue=self.catalogue,
-            live_below=lambda path: self._live(below(path)),
-            excludes=self.excludes,
-            report=self.note_failure,
-            seen=seen,
-        )
-
-    def _live(self, span: Span) -> Iterator[LiveRow]:
-        """Live rows; every page of them is a moment to report and to prolong the lease."""
-        for page in self.catalogue.live(span):
-            self._count(len(page))
-            yield from page
-
-    def _count(self, compared: int) -> None:
-        self._compared += compared
-        self.report(Progress("comparing", self._compared, 0))
-        self.catalogue.renew_lease()
+            return self._comparison.of_paths(self.wish.paths, discovery.root, source)
+        return self._comparison.of(discovery, source)
 
     def note_failure(self, path: RelPath, error: str) -> None:
         """A path that could not be looked at: what is stored of it stays as it is."""
-        self._seen.protected.add(path)
-        if path in self._noted:
-            return
-        self._noted.add(path)
-        self._failed += 1
-        if len(self._failures) < MOST_FAILURES:
-            self._failures.append(Failure(path, error))
+        self._comparison.note_failure(path, error)
 
     def _conclude(
         self,
@@ -295,25 +194,27 @@ class Push:
         started_ns: int,
         retried: set[RelPath],
     ) -> Outcome:
-        failures = self._failures + dispatcher.failures
-        failed = self._failed + dispatcher.failed
-        if self._failures:
-            self.catalogue.note_failures(self._failures)
-        everything = self.wish.paths is None and (discovery.complete or self._fallback is not None)
+        failures = self._comparison.failures + dispatcher.failures
+        failed = self._comparison.failed + dispatcher.failed
+        if self._comparison.failures:
+            self.catalogue.note_failures(self._comparison.failures)
+        everything = self.wish.paths is None and (
+            discovery.complete or self._comparison.fallback is not None
+        )
         bad = {one.path for one in failures}
         over = [path for path in self.catalogue.failed_paths() if path not in bad]
         well = [path for path in over if path in retried or everything]
         if failed > len(failures):  # too many to list, so which of them are over is not known
             well = []
         self.catalogue.settle_failures(before_ns=started_ns if everything else None, paths=well)
-        complete = everything and not self._failed
-        unchanged = self._seen.unchanged + dispatcher.refreshed
+        complete = everything and not self._comparison.failed
+        unchanged = self._comparison.seen.unchanged + dispatcher.refreshed
         mark = self.catalogue.dataset.mark if self.wish.paths is not None else discovery.until
         changeset = self.catalogue.set_outcome(
             changeset,
             mark=mark,
             complete=complete,
-            fallback=self._fallback,
+            fallback=self._comparison.fallback,
             unchanged=unchanged,
             failed=failed,
         )
@@ -330,7 +231,7 @@ class Push:
         return Outcome(
             changeset_id=identity,
             complete=complete,
-            fallback=self._fallback,
+            fallback=self._comparison.fallback,
             written=changeset.written,
             touched=changeset.touched,
             removed=changeset.removed,
@@ -340,7 +241,7 @@ class Push:
             bytes_read=changeset.bytes_read,
             bytes_stored=changeset.bytes_stored,
             objects_stored=changeset.objects_stored,
-            audit=self._audit,
+            audit=self._comparison.audit,
         )
 
     # -- a rehearsal ----------------------------------------------------------------------------
@@ -358,14 +259,14 @@ class Push:
                         size += _size(found.stat)
         return Outcome(
             changeset_id=None,
-            complete=discovery.complete and not self._failed,
-            fallback=self._fallback,
+            complete=discovery.complete and not self._comparison.failed,
+            fallback=self._comparison.fallback,
             written=written,
             touched=0,
             removed=removed,
-            unchanged=self._seen.unchanged,
-            failed=self._failed,
-            failures=self._failures,
+            unchanged=self._comparison.seen.unchanged,
+            failed=self._comparison.failed,
+            failures=self._comparison.failures,
             bytes_read=size,
             bytes_stored=0,
             objects_stored=0,

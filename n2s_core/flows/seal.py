@@ -55,7 +55,8 @@ def seal_batch(
         Directories(setting.root) as source,
         ObjectsWriter(batch, setting, store, emit=emit) as writer,
     ):
-        worker = _Worker(source, writer, find_content if setting.share else None)
+        find = find_content if setting.share else None
+        worker = _Worker(source, writer, find, frozen=setting.frozen)
         for item in batch.items:
             worker.take(item)
         return writer.finish(batch)
@@ -69,7 +70,10 @@ class _Worker:
         source: Directories,
         writer: ObjectsWriter,
         find_content: FindContent | None,
+        *,
+        frozen: bool,
     ) -> None:
+        self._frozen = frozen
         self._source = source
         self._writer = writer
         self._result = writer.result
@@ -306,7 +310,7 @@ class _Worker:
         """Row and node map of a path in the state `stat`; `now_ns` 0: look again next time."""
         mtime_ns = clamp_ns(stat.st_mtime_ns)
         ctime_ns = clamp_ns(stat.st_ctime_ns)
-        if ctime_ns >= now_ns - TIMESTAMP_GRAIN_NS:
+        if not now_ns or (not self._frozen and ctime_ns >= now_ns - TIMESTAMP_GRAIN_NS):
             ctime_ns = UNSURE
         kind = file_type(stat.st_mode)
         mode = stat.st_mode & 0o7777
