@@ -91,8 +91,8 @@ class PushCatalogue(Protocol):
     def audit_position(self) -> RelPath:
         """Where the next audit of a feed begins."""
 
-    def doubted(self) -> list[RelPath]:
-        """Paths that a feed missed once."""
+    def doubted(self) -> Iterator[list[RelPath]]:
+        """Pages of paths that are looked at whatever a feed says."""
 
     def note_audit(self, position: RelPath, *, looked: int, missed: list[RelPath]) -> None:
         """Add the result of an audit; the next one begins at `position`."""

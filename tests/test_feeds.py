@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_what_the_feed_missed_is_found_by_the_audit_and_doubted_from_then_on(
     assert (done.audit.missed, done.complete, done.written) == (1, True, 2)
     dataset.assert_restores()
     with dataset.space() as space:
-        assert space.catalogue.audits.doubted(1) == [b"f11"]
+        assert b"f11" in next(space.catalogue.audits.doubted(1))
         looked, missed = space.catalogue.audits.counts(1)
     assert missed == 1
     assert looked >= 30
@@ -195,6 +196,49 @@ def test_with_doubted_links_every_name_and_every_listed_directory_is_looked_at(
     done = push_told(dataset, b"b", b"z")
     assert done.fallback is None
     dataset.assert_restores()
+
+
+def age(dataset: Dataset) -> None:
+    """Wait until the files are old enough for their times to be believed."""
+    time.sleep(0.05)
+
+
+def test_what_verify_found_lost_is_stored_again_though_no_feed_names_it(
+    dataset: Dataset, told: Told
+) -> None:
+    write(dataset, "a", content=b"a" * 5000)
+    (dataset.root / "b").hardlink_to(dataset.root / "a")
+    age(dataset)
+    push_told(dataset)
+    for path in dataset.objects("data").values():
+        path.unlink()
+    assert dataset.verify().missing
+    write(dataset, "new")
+    done = push_told(dataset, b"new")
+    assert done.fallback is None
+    dataset.assert_restores()
+    age(dataset)
+    push_told(dataset)
+    with dataset.space() as space:
+        assert list(space.catalogue.audits.doubted(1)) == [[]]
+
+
+def test_what_changed_within_the_grain_of_its_time_is_looked_at_again(
+    dataset: Dataset, told: Told
+) -> None:
+    """A file may change once more right after it was read, with the same times and size."""
+    write(dataset, "just written", "other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("n2s_core.flows.seal.TIMESTAMP_GRAIN_NS", 10**18)
+        push_told(dataset)
+    write(dataset, "just written", content=b"2")
+    age(dataset)
+    done = push_told(dataset)
+    assert told.asked == [None, b"mark-1"]
+    assert (done.fallback, done.audit.missed) == (None, 0)
+    dataset.assert_restores()
+    with dataset.space() as space:
+        assert list(space.catalogue.audits.doubted(1)) == [[]]
 
 
 def test_other_excludes_are_a_walk(dataset: Dataset, told: Told) -> None:

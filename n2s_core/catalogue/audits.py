@@ -1,13 +1,20 @@
-"""What is known of how far the feeds of discoverers can be trusted."""
+"""What is known of how far the feeds of discoverers can be trusted, and what they cannot know."""
+
+from collections.abc import Iterable, Iterator
 
 from n2s_core.catalogue.database import Database
+from n2s_core.model import LIVE, LOST, UNSURE
 from n2s_core.relpath import ROOT, RelPath
 
-MOST_DOUBTED = 10_000
+PAGE = 5000
 
 
 class Audits:
-    """The tables `audits` and `doubted`."""
+    """The tables `audits` and `doubted`.
+
+    Doubted paths are looked at by each push whatever its feed says: for ever, when a feed missed
+    them once; until they are stored again, when what is stored of them is lost or not certain.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -32,15 +39,36 @@ class Audits:
             " looked = audits.looked + excluded.looked, missed = audits.missed + excluded.missed",
             (dataset_no, position, looked, len(missed)),
         )
+        self.doubt(dataset_no, missed, lasting=True)
+
+    def doubt(self, dataset_no: int, paths: Iterable[RelPath], *, lasting: bool) -> None:
+        """Have these paths looked at by each push. In a transaction."""
         self._db.execute_many(
-            "INSERT INTO doubted (dataset_no, path) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(dataset_no, path) for path in missed[:MOST_DOUBTED]],
+            "INSERT INTO doubted (dataset_no, path, lasting) VALUES (?, ?, ?)"
+            " ON CONFLICT (dataset_no, path) DO UPDATE SET"
+            " lasting = CASE WHEN excluded.lasting = 1 THEN 1 ELSE doubted.lasting END",
+            ((dataset_no, path, int(lasting)) for path in paths),
         )
 
-    def doubted(self, dataset_no: int) -> list[RelPath]:
-        """Paths that a feed missed once; they are looked at each time."""
-        rows = self._db.all(
-            "SELECT path FROM doubted WHERE dataset_no = ? ORDER BY path LIMIT ?",
-            (dataset_no, MOST_DOUBTED),
+    def settle(self, dataset_no: int) -> None:
+        """Forget those that are stored, and certain, now. In a transaction."""
+        self._db.execute(
+            "DELETE FROM doubted WHERE dataset_no = ? AND lasting = 0 AND NOT EXISTS"
+            " (SELECT 1 FROM files f WHERE f.dataset_no = doubted.dataset_no"
+            " AND f.path = doubted.path AND f.valid_to = ? AND f.ctime_ns IN (?, ?))",
+            (dataset_no, LIVE, UNSURE, LOST),
         )
-        return [bytes(row[0]) for row in rows]
+
+    def doubted(self, dataset_no: int) -> Iterator[list[RelPath]]:
+        """Pages of paths in byte order."""
+        first = ROOT
+        while True:
+            rows = self._db.all(
+                "SELECT path FROM doubted WHERE dataset_no = ? AND path >= ? ORDER BY path LIMIT ?",
+                (dataset_no, first, PAGE),
+            )
+            page = [bytes(row[0]) for row in rows]
+            yield page
+            if len(page) < PAGE:
+                return
+            first = page[-1] + b"\0"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from n2s_core.catalogue.audits import Audits
 from n2s_core.catalogue.database import Database, Row
 from n2s_core.model import LIVE, LOST
 from n2s_core.rows import places_in
@@ -32,6 +33,9 @@ def note_losses(db: Database, object_nos: set[int]) -> None:
                 "UPDATE files SET ctime_ns = ? WHERE dataset_no = ? AND path = ? AND valid_to = ?",
                 lost[at : at + AT_ONCE],
             )
+        audits = Audits(db)
+        for _, dataset_no, path, _ in lost:
+            audits.doubt(dataset_no, [path], lasting=False)
         numbers = [(number,) for number in sorted(object_nos)]
         db.execute_many("DELETE FROM contents WHERE object_no = ?", numbers)
         db.execute_many(

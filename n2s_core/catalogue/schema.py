@@ -192,6 +192,7 @@ Table(
     TABLES,
     Column("dataset_no", Number, primary_key=True, autoincrement=False),
     Column("path", LargeBinary, primary_key=True),
+    Column("lasting", SmallInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 Table(

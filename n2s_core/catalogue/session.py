@@ -4,15 +4,19 @@ Every write is one transaction that first makes sure that the lease is still our
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.errors import LeaseHeld
 from n2s_core.facts import Changeset, Dataset, Lease, LiveRow, LiveStat
 from n2s_core.faults import crash_point
 from n2s_core.jobs import BatchResult, Known, Located, StoredSegments
-from n2s_core.model import Failure, FileRow, ObjectRow
+from n2s_core.model import UNSURE, Failure, FileRow, ObjectRow
 from n2s_core.pending import PendingEntries
 from n2s_core.relpath import RelPath, Span
+
+_PATH = FileRow._fields.index("path")
+_CTIME = FileRow._fields.index("ctime_ns")
 
 
 class PushSession:
@@ -98,6 +102,7 @@ class PushSession:
                 "UPDATE datasets SET mark = ?, mark_owner = ? WHERE dataset_no = ?",
                 (mark, owner, self.dataset.dataset_no),
             )
+            self._catalogue.audits.settle(self.dataset.dataset_no)
 
     def seal(
         self, changeset: Changeset, *, changeset_id: bytes, digest: bytes, data: bytes
@@ -117,6 +122,7 @@ class PushSession:
         with self._db.transaction(durable=True):
             self._guard()
             self._pushes.finish(self.dataset, changeset, checkpoint=checkpoint)
+            self._catalogue.audits.settle(self.dataset.dataset_no)
             crash_point("finish-uncommitted")
         self.dataset = self._catalogue.dataset(self.dataset.dataset_id)
 
@@ -141,6 +147,10 @@ class PushSession:
         with self._db.transaction():
             self._guard()
             self._pushes.record(self.dataset.dataset_no, changeset_no, result)
+            unsure: list[Any] = [row[_PATH] for row in result.rows if row[_CTIME] == UNSURE]
+            unsure.extend(path for ctime_ns, *_, path in result.refreshed if ctime_ns == UNSURE)
+            if unsure:
+                self._catalogue.audits.doubt(self.dataset.dataset_no, unsure, lasting=False)
             if result.failures:
                 self._pushes.note_failures(self.dataset.dataset_no, result.failures)
             crash_point("record-uncommitted")
@@ -184,8 +194,8 @@ class PushSession:
         """Where the next audit of a feed begins."""
         return self._catalogue.audits.position(self.dataset.dataset_no)
 
-    def doubted(self) -> list[RelPath]:
-        """Paths that a feed missed once."""
+    def doubted(self) -> Iterator[list[RelPath]]:
+        """Pages of paths that are looked at whatever a feed says."""
         return self._catalogue.audits.doubted(self.dataset.dataset_no)
 
     def note_audit(self, position: RelPath, *, looked: int, missed: list[RelPath]) -> None:

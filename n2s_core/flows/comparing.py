@@ -84,7 +84,8 @@ class Comparison:
             if discovery.doubts_links:
                 for page in self.catalogue.with_several_names():
                     yield from lookup.differences(Change(path) for path in page)
-            yield from lookup.differences(Change(path) for path in self.catalogue.doubted())
+            for page in self.catalogue.doubted():
+                yield from lookup.differences(Change(path) for path in page)
             if not self.dry_run:
                 missed = self._look_for_misses(discovery, lookup)
                 if missed:

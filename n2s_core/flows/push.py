@@ -142,7 +142,7 @@ class Push:
                     if found.stat is None:
                         held.hold(found)
                     else:
-                        held.added += found.live is None
+                        held.added += found.live is None and not statlib.S_ISDIR(found.stat.st_mode)
                         dispatcher.take(found)
                 if not self.wish.allow_mass_removal:
                     held.judge()
