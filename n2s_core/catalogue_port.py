@@ -94,6 +94,9 @@ class PushCatalogue(Protocol):
     def doubted(self) -> Iterator[list[RelPath]]:
         """Pages of paths that are looked at whatever a feed says."""
 
+    def doubt(self, paths: list[RelPath]) -> None:
+        """Look at these paths in every later push, whatever a feed says."""
+
     def note_audit(self, position: RelPath, *, looked: int, missed: list[RelPath]) -> None:
         """Add the result of an audit; the next one begins at `position`."""
 

@@ -11,7 +11,7 @@ from n2s_core.hookspecs import PROJECT, Hooks
 from n2s_core.ports import Discoverer
 
 GROUP = "n2s.plugins"
-OWN = {"btrfs": "n2s_plugins.btrfs", "find": "n2s_plugins.find"}
+OWN = {name: f"n2s_plugins.{name}" for name in ("btrfs", "dsg", "find", "zfs")}
 
 
 @dataclass(frozen=True, slots=True)

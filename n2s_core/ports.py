@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Discoverer(Protocol):
-    """A plugin that yields the paths that changed since a mark."""
+    """A plugin that yields the paths that changed since a mark.
+
+    It may have an attribute `excludes`, a tuple of gitignore patterns: what is never stored.
+    """
 
     name: str
 

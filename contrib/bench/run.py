@@ -10,11 +10,14 @@ import argparse
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import snapshots
 import trees
 from measure import MIB, CommandFailed, Cost, adopt_orphans, measured, settle
 from report import Run, fill, plot, table, write_csv
@@ -55,6 +58,13 @@ def arguments() -> argparse.Namespace:
         metavar="COUNT,..",
         help="instead: first pushes of generated trees of so many files, without and with hard"
         " links, n2s against restic (100000,1000000)",
+    )
+    parser.add_argument(
+        "--snapshots",
+        nargs="?",
+        const=",".join(map(str, MILLION)),
+        metavar="COUNT,..",
+        help="instead: changed files between two snapshots of such trees on a btrfs (as root)",
     )
     parser.add_argument("--dir", type=Path, help="scratch folder, made and removed")
     parser.add_argument("--results", type=Path, default=Path(".bench"), help="for CSV and plot")
@@ -185,6 +195,44 @@ class Bench:
                         self.clear([tool])
                 shutil.rmtree(tree)
 
+    def snapshots(self) -> None:
+        """A hundred changed files between two snapshots of growing trees."""
+        for count in map(int, self.given.snapshots.split(",")):
+            with snapshots.mounted(self.scratch, count) as top:
+                tree, place = top / "tree", self.scratch / "shown"
+                snapshots.btrfs("subvolume", "create", tree)
+                trees.many_files(tree / "files", count, linked=False)
+                self.announce(f"{count:,} files on btrfs", tree)
+                made = [self.tool(name, "btrfs") for name in self.given.tools]
+                tools = [tool for tool in made if not isinstance(tool, Borg)]
+                for tool in tools:
+                    self.run(tool, [*tool.prepare(tree), *tool.by_btrfs], self.scratch)
+                changes = snapshots.Changes(tree / "files", self.given.changed)
+                before = None
+                for number in range(self.given.rounds + 1):
+                    changes.make(number)
+                    taken = top / f"snapshot-{number}"
+                    snapshots.btrfs("subvolume", "snapshot", "-r", tree, taken)
+                    with snapshots.shown_at(taken, place):
+                        trees.warm(place)
+                        for tool in tools:
+                            cost = self.run(tool, tool.push_snapshot(taken, place), self.scratch)
+                            if number:
+                                case = f"{count:,} files, {self.given.changed} changed"
+                                self.record(case, tool, number, cost)
+                    if before is not None:
+                        self.time_send(before, taken)
+                    before = taken
+                for tool in tools:
+                    snapshots.forget(tool.home)
+
+    def time_send(self, before: Path, taken: Path) -> None:
+        """What btrfs itself needs, for comparison."""
+        command = ["btrfs", "-q", "send", "--no-data", "-p", str(before), str(taken)]
+        started = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        print(f"   btrfs send --no-data: {time.monotonic() - started:.3f} s", flush=True)
+
     @staticmethod
     def announce(what: str, tree: Path) -> None:
         """Says how large the tree is, and reads it once."""
@@ -208,6 +256,8 @@ def main() -> int:
     try:
         if given.million:
             bench.million()
+        elif given.snapshots:
+            bench.snapshots()
         else:
             bench.compare()
     except CommandFailed as failure:
@@ -221,7 +271,8 @@ def main() -> int:
     (given.results / "table.md").write_text(text + "\n")
     print(f"\n{text}\n")
     if given.docs:
-        fill(PAGE, "growth" if given.million else "cases", text)
+        kind = "growth" if given.million else "snapshots" if given.snapshots else "cases"
+        fill(PAGE, kind, text)
     if not plot(bench.runs, given.results / "wall.png"):
         print("(no plot: matplotlib is not installed)")
     print(f"Results are in {given.results}/.")

@@ -84,6 +84,13 @@ class N2s:
         del tree
         return target / "tree"
 
+    by_btrfs = ("--using", "btrfs")
+
+    def push_snapshot(self, snapshot: Path, place: Path) -> list[str]:
+        """A push of a read-only snapshot; `place` shows it too."""
+        del place
+        return [*self._start, "push", "-o", f"snapshot={snapshot}"]
+
 
 class Restic:
     """Always compares the whole tree."""
@@ -118,6 +125,13 @@ class Restic:
 
     def restored(self, tree: Path, target: Path) -> Path:
         return target / str(tree).removeprefix("/")
+
+    by_btrfs = ()
+
+    def push_snapshot(self, snapshot: Path, place: Path) -> list[str]:
+        """A backup of a snapshot at the place where the one before was."""
+        del snapshot
+        return self.push(place, None)
 
 
 class Borg:

@@ -24,8 +24,8 @@ from n2s_core.flows.spread import Spread
 from n2s_core.jobs import SealSetting
 from n2s_core.model import Change, Discovery, Mark, Report, Source
 from n2s_core.plugins import Host
-from n2s_core.ports import Executor
-from n2s_core.relpath import RelPath, ancestors, parse
+from n2s_core.ports import Discoverer, Executor
+from n2s_core.relpath import ancestors, parse
 from n2s_core.walking import Walk
 
 MOST_WORKERS = 8
@@ -65,7 +65,9 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
     with ExitStack() as stack:
         if lease is not None:
             stack.callback(_release, space, lease)
-        excludes = space.excludes(order.exclude)
+        discoverer = Host().discoverer(using) if paths is None else None
+        theirs = tuple(getattr(discoverer, "excludes", ()))
+        excludes = space.excludes(order.exclude + theirs)
         session = PushSession(space.catalogue, space.dataset, lease)
         wish = Wish(
             changeset_name=order.changeset_name,
@@ -84,11 +86,10 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             discover=lambda since: _discovery(
                 space,
                 order,
-                using=using,
+                discoverer,
                 excludes=excludes,
                 flow=flow,
                 since=since,
-                paths=paths,
             ),
             excludes=excludes,
             report=report,
@@ -109,19 +110,19 @@ def _release(space: Workspace, lease: object) -> None:
 def _discovery(
     space: Workspace,
     order: PushOrder,
+    discoverer: Discoverer | None,
     *,
-    using: str,
     excludes: Excludes,
     flow: Push,
     since: Mark | None,
-    paths: list[RelPath] | None,
 ) -> Iterator[Discovery]:
     """What the plugin says; nobody is asked when the user names the paths."""
-    if paths is not None:
+    if discoverer is None:
         nothing: Iterator[Change] = iter(())
         yield Discovery(space.root, None, complete=False, changes=nothing)
         return
-    configured = space.config.dataset.options if using == space.config.dataset.using else {}
+    own = discoverer.name == space.config.dataset.using
+    configured = space.config.dataset.options if own else {}
     source = Source(
         root=space.root,
         dataset=space.config.dataset.name,
@@ -133,7 +134,6 @@ def _discovery(
         ),
         dry_run=order.dry_run,
     )
-    discoverer = Host().discoverer(using)
     discoverer.check(source)
     rules = _rules(source, excludes)
     theirs = since[len(rules) :] if since and since.startswith(rules) else None

@@ -198,6 +198,12 @@ class PushSession:
         """Pages of paths that are looked at whatever a feed says."""
         return self._catalogue.audits.doubted(self.dataset.dataset_no)
 
+    def doubt(self, paths: list[RelPath]) -> None:
+        """Look at these paths in every later push."""
+        with self._db.transaction():
+            self._guard()
+            self._catalogue.audits.doubt(self.dataset.dataset_no, paths, lasting=True)
+
     def note_audit(self, position: RelPath, *, looked: int, missed: list[RelPath]) -> None:
         """Add the result of an audit."""
         with self._db.transaction():

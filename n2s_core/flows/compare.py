@@ -52,12 +52,15 @@ _TYPE = {kind >> 12: int(file_type(kind)) for kind in (
 
 
 def is_same(stat: os.stat_result, live: LiveRow) -> bool:
-    """Whether the path is in the state that the row remembers; atime and devices do not count."""
+    """Whether the path is in the state that the row remembers; atime and devices do not count.
+
+    Nor does the inode number of the root, which some filesystems make up for each snapshot.
+    """
     return bool(
         live[5] == stat.st_ctime_ns
         and live[4] == stat.st_mtime_ns
         and live[3] == stat.st_size
-        and (live[6] == stat.st_ino or live[6] == inode_number(stat))
+        and (live[6] == stat.st_ino or live[6] == inode_number(stat) or not live[0])
         and live[2] == stat.st_mode & 0o7777
         and live[7] == stat.st_uid
         and live[8] == stat.st_gid

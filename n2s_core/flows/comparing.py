@@ -80,16 +80,9 @@ class Comparison:
         lookup = self._lookup(discovery.root, source)
         lookup.lists = discovery.doubts_links
         try:
-            yield from lookup.differences(discovery.changes)
-            if discovery.doubts_links:
-                for page in self.catalogue.with_several_names():
-                    yield from lookup.differences(Change(path) for path in page)
-            for page in self.catalogue.doubted():
-                yield from lookup.differences(Change(path) for path in page)
+            yield from self._hinted(discovery, lookup)
             if not self.dry_run:
-                missed = self._look_for_misses(discovery, lookup)
-                if missed:
-                    self.fallback = missed
+                self.fallback = self._look_for_misses(discovery, lookup)
         except DiscoveryError as error:
             self.fallback = str(error)
         if self.fallback is None:
@@ -99,6 +92,17 @@ class Comparison:
         for found in self._all(whole):
             if not lookup.covers(found.path):
                 yield found
+
+    def _hinted(self, discovery: Discovery, lookup: Lookup) -> Iterator[Difference]:
+        """What the feed names, and what no feed is believed about."""
+        yield from lookup.differences(discovery.changes)
+        if discovery.doubts_links:
+            for page in self.catalogue.with_several_names():
+                yield from lookup.unnamed(page)
+            if not self.dry_run:
+                self.catalogue.doubt(lookup.surprises)
+        for page in self.catalogue.doubted():
+            yield from lookup.differences(Change(path) for path in page)
 
     def _look_for_misses(self, discovery: Discovery, lookup: Lookup) -> str | None:
         """Compare a share of the tree that is another one in each push; why to walk, or None."""

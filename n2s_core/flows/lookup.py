@@ -24,7 +24,8 @@ class Lookup:
     """Looks at hinted paths one by one.
 
     `live_below(path)` yields the live rows strictly below; `report` takes paths that cannot be
-    looked at. With `lists` the entries of each hinted directory are compared as well.
+    looked at. With `lists` the entries of each hinted directory are compared as well. Files that
+    changed and were found although nobody named them are in `surprises`.
     """
 
     root: bytes
@@ -35,6 +36,8 @@ class Lookup:
     report: Callable[[RelPath, str], None]
     seen: Seen
     lists: bool = False
+    surprises: list[RelPath] = field(default_factory=list)
+    _named: bool = True
     _looked_at: set[RelPath] = field(default_factory=set)
     _subtrees: set[RelPath] = field(default_factory=set)
     _cleared: set[RelPath] = field(default_factory=set)
@@ -64,6 +67,12 @@ class Lookup:
             if self.lists and stat is not None and statlib.S_ISDIR(stat.st_mode):
                 yield from self._entries(path)
 
+    def unnamed(self, paths: Iterable[RelPath]) -> Iterator[Difference]:
+        """Differences at paths that are looked at because nobody might name them."""
+        self._named = False
+        yield from self.differences(Change(path) for path in paths)
+        self._named = True
+
     def covers(self, path: RelPath) -> bool:
         """Whether the path has been looked at, by itself or with what lies above it."""
         return path in self._looked_at or any(
@@ -77,8 +86,10 @@ class Lookup:
         there = [path for path, _ in children(self.root, directory, self.excludes, self.report)]
         if directory in self.seen.protected:
             return
+        named, self._named = self._named, False
         for path in sorted({*stored, *there}):
             yield from self._one(path)
+        self._named = named
 
     def _stat(self, path: RelPath) -> os.stat_result | OSError | None:
         try:
@@ -110,6 +121,8 @@ class Lookup:
             return stat
         if live is not None and live.type == FileType.DIRECTORY and not directory:
             yield from self._clear(path)
+        if not self._named and not directory:
+            self.surprises.append(path)
         yield Difference(path, stat, live)
         yield from self._other_names(stat, live)
         return stat
@@ -126,7 +139,9 @@ class Lookup:
         for inode in inodes - self._inodes:
             self._inodes.add(inode)
             names = self.catalogue.names_of(inode)
+            named, self._named = self._named, False
             yield from self.differences(Change(name) for name in names)
+            self._named = named
 
     def _gone(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
         if live.type == FileType.DIRECTORY:
