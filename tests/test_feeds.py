@@ -294,3 +294,17 @@ def test_moving_everything_is_no_mass_removal(dataset: Dataset) -> None:
     done = dataset.push()
     assert done.removed == 1101
     dataset.assert_restores()
+
+
+def test_what_was_modified_lately_is_all_that_newer_than_looks_at(dataset: Dataset) -> None:
+    write(dataset, "old", "new", "gone")
+    os.utime(dataset.root / "old", (1_000_000_000, 1_000_000_000))
+    dataset.push()
+    write(dataset, "old", "new", content=b"changed")
+    os.utime(dataset.root / "old", (1_000_000_000, 1_000_000_000))
+    (dataset.root / "gone").unlink()
+    with dataset.space() as space:
+        done = push(space, PushOrder(options={"newer-than": "1h"}), quiet)[0]
+    assert (done.written, done.removed, done.fallback, done.complete) == (1, 0, None, False)
+    assert dataset.push().removed == 1
+    dataset.assert_restores()

@@ -81,7 +81,7 @@ class Comparison:
         lookup.lists = discovery.doubts_links
         try:
             yield from self._hinted(discovery, lookup)
-            if not self.dry_run:
+            if discovery.until is not None and not self.dry_run:
                 self.fallback = self._look_for_misses(discovery, lookup)
         except DiscoveryError as error:
             self.fallback = str(error)
