@@ -1,6 +1,5 @@
 """The configuration of a dataset: one TOML file, judged when it is read."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -86,6 +85,11 @@ class Config:
     def catalogue_path(self) -> Path:
         """Absolute path of the catalogue's file."""
         return self.path.parent / self.catalogue.url.removeprefix("sqlite:")
+
+    @property
+    def store_url(self) -> str:
+        """The URL with a relative folder made absolute, from where the configuration lies."""
+        return absolute_url(self.store.url, self.path.parent)
 
 
 _TABLES = {
@@ -206,6 +210,8 @@ def parse_size(text: str, *, where: str = "The size") -> int:
 
 def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     """The text of a configuration: strings, numbers, booleans, lists and tables of strings."""
+    import json  # noqa: PLC0415 - the reader needs none
+
     lines = ["# Written by 'n2s init'; docs/configuration.md explains every key."]
     for name, table in tables.items():
         lines += ["", f"[{name}]"]
@@ -222,3 +228,16 @@ def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
                 for one, what in inner.items()
             ]
     return "\n".join(lines) + "\n"
+
+
+def absolute_url(url: str, base: Path) -> str:
+    """A store URL that means the same from every directory; a relative one counts from `base`."""
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme != "file":
+        return url
+    path = rest if colon else url
+    if path.startswith("///"):
+        path = path[2:]
+    if path.startswith("~"):
+        path = os.path.expanduser(path)
+    return "file:" + os.path.normpath(base / path)

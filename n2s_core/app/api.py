@@ -9,22 +9,26 @@ less time than the imports of a restore.
 """
 # ruff: noqa: PLC0415 - see above
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from n2s_core.app.answers import PathLike, PullAnswer, PushAnswer
-from n2s_core.app.workspace import Workspace
 from n2s_core.errors import N2sError
-from n2s_core.model import Progress, Report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from n2s_core.app.answers import PathLike, PullAnswer, PushAnswer
     from n2s_core.app.examining import Examination
     from n2s_core.app.plugging import PluginAnswer
     from n2s_core.app.preparing import Prepared
     from n2s_core.app.rebuilding import RebuildAnswer
     from n2s_core.app.verifying import VerifyAnswer
+    from n2s_core.app.workspace import Workspace
+    from n2s_core.config import Config
+    from n2s_core.model import Progress, Report
 
 
 __all__ = [
@@ -44,8 +48,17 @@ def path_of(path: PathLike) -> Path:
 
 def workspace(root: PathLike | None, config: PathLike | None) -> Workspace:
     """The dataset that is meant. A context manager. Raises ConfigError."""
+    from n2s_core.app.workspace import Workspace
+
+    return Workspace(_configured(root, config))
+
+
+def _configured(root: PathLike | None, config: PathLike | None) -> Config:
+    from n2s_core import config as configuration
+
     wanted = config if config is not None else root
-    return Workspace.find(None if wanted is None else path_of(wanted))
+    path = configuration.find(Path.cwd(), os.environ, None if wanted is None else path_of(wanted))
+    return configuration.read(path)
 
 
 def init(
@@ -64,7 +77,7 @@ def init(
     pack_size: int | None = None,
     config: PathLike | None = None,
     report: Report = silent,
-) -> "Prepared":
+) -> Prepared:
     """Prepare a dataset; a store that exists is joined, and a dataset in it is continued.
 
     A dataset that is prepared already is refused.
@@ -108,11 +121,16 @@ def push(
 
     Paths that cannot be read are failures in the answer; the rest is stored.
     """
-    with workspace(root, config) as space:
-        space.begin_unlock()
-        from n2s_core.app.pushing import PushOrder
-        from n2s_core.app.pushing import push as run
+    from n2s_core.app.unlocking import begin_early
 
+    found = _configured(root, config)
+    unlocking = begin_early(found)
+    from n2s_core.app.answers import PushAnswer
+    from n2s_core.app.pushing import PushOrder
+    from n2s_core.app.pushing import push as run
+    from n2s_core.app.workspace import Workspace
+
+    with Workspace(found, unlocking) as space:
         order = PushOrder(
             changeset_name=changeset_name,
             using=using,
@@ -167,6 +185,7 @@ def pull(
     """
     with workspace(root, config) as space:
         space.begin_unlock()
+        from n2s_core.app.answers import PullAnswer
         from n2s_core.app.asking import chosen
         from n2s_core.app.pulling import pull as run
         from n2s_core.app.pulling import source_of
@@ -203,7 +222,7 @@ def verify(
     percent: float = 0.0,
     older_than_ns: int | None = None,
     report: Report = silent,
-) -> "VerifyAnswer":
+) -> VerifyAnswer:
     """Compare the store with the catalogue; read `percent` of the objects, hash and open them.
 
     `older_than_ns`: only objects whose last verification is at least as long ago.
@@ -216,7 +235,7 @@ def verify(
 
 def rebuild(
     root: PathLike | None = None, *, config: PathLike | None = None, report: Report = silent
-) -> "RebuildAnswer":
+) -> RebuildAnswer:
     """Make the catalogue anew from the store; what cannot be read is named in the answer."""
     from n2s_core.app.rebuilding import rebuild as run
 
@@ -243,14 +262,14 @@ def recover(
 
 def list_plugins(
     root: PathLike | None = None, *, config: PathLike | None = None
-) -> "list[PluginAnswer]":
+) -> list[PluginAnswer]:
     """Every plugin of this installation, and whether it works for this dataset or directory."""
     from n2s_core.app.plugging import examine_plugins
 
     return examine_plugins(root, config)
 
 
-def doctor(root: PathLike | None = None, *, config: PathLike | None = None) -> "Examination":
+def doctor(root: PathLike | None = None, *, config: PathLike | None = None) -> Examination:
     """Look at everything that a push or a pull needs; never raises N2sError."""
     from n2s_core.app.examining import examine
 

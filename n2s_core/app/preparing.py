@@ -12,10 +12,10 @@ from n2s_core.app import secrets
 from n2s_core.app.answers import Json
 from n2s_core.app.opening import opened
 from n2s_core.app.rebuilding import rebuild_into, survey
-from n2s_core.app.workspace import Workspace, absolute_url
+from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
-from n2s_core.config import KeyTable
+from n2s_core.config import KeyTable, absolute_url
 from n2s_core.errors import UsageError
 from n2s_core.flows.rebuild import Line
 from n2s_core.keys import new_master_key, store_id, wrap

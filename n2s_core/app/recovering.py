@@ -14,10 +14,9 @@ from n2s_core.app.opening import opened
 from n2s_core.app.pulling import Source, pull
 from n2s_core.app.pushing import MOST_WORKERS
 from n2s_core.app.rebuilding import rebuild_into, survey
-from n2s_core.app.workspace import absolute_url
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
-from n2s_core.config import KeyTable
+from n2s_core.config import KeyTable, absolute_url
 from n2s_core.errors import UsageError
 from n2s_core.flows.pull import PullWish
 from n2s_core.flows.rebuild import Line

@@ -2,22 +2,19 @@
 
 import contextlib
 import os
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from n2s_core import config as configuration
 from n2s_core.app import secrets
 from n2s_core.app.opening import opened
+from n2s_core.app.unlocking import Unlocking, unlocking_of
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.config import Config
-from n2s_core.errors import KeyProblem, Missing, Refused
+from n2s_core.errors import Missing, Refused
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Dataset
-from n2s_core.keys import read_key_file, store_id
 from n2s_core.layout import Shelf, object_name
 from n2s_core.ports import Store
 from n2s_core.stores import start
@@ -27,29 +24,20 @@ if TYPE_CHECKING:
     from n2s_core.packs import Keyring
 
 
-@dataclass(slots=True)
-class _Unlocking:
-    """The master key, derived in another thread while something else goes on."""
-
-    thread: threading.Thread
-    key: bytes | None = None
-    error: BaseException | None = None
-
-
 OWN_FOLDER = os.fsencode(configuration.FOLDER)
 
 
 class Workspace:
     """A dataset with its catalogue, store and key. A context manager that closes them."""
 
-    def __init__(self, config: Config) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, config: Config, unlocking: Unlocking | None = None) -> None:
+        """Nothing is opened yet; `unlocking` is the key when it is on its way already."""
         self.config = config
         self._stack = ExitStack()
         self._catalogue: Catalogue | None = None
         self._spec: StoreSpec | None = None
         self._store: Store | None = None
-        self._unlocking: _Unlocking | None = None
+        self._unlocking = unlocking
 
     @classmethod
     def find(cls, wanted: Path | None = None, *, start_at: Path | None = None) -> "Workspace":
@@ -64,7 +52,7 @@ class Workspace:
     def __exit__(self, *details: object) -> None:
         """Close what was opened."""
         if self._unlocking is not None:
-            self._unlocking.thread.join()
+            self._unlocking.wait()
         self._stack.close()
 
     # -- the parts -----------------------------------------------------------------------------
@@ -96,7 +84,7 @@ class Workspace:
     @property
     def store_url(self) -> str:
         """The URL with relative folders made absolute, from where the configuration lies."""
-        return absolute_url(self.config.store.url, self.config.path.parent)
+        return self.config.store_url
 
     @property
     def store(self) -> Store:
@@ -161,63 +149,19 @@ class Workspace:
         """Start to derive the key beside what follows. Raises KeyProblem without a passphrase."""
         if self._unlocking is not None:
             return
-        derive = self._way_to_key()
-        state = _Unlocking(threading.Thread())
-
-        def run() -> None:
-            try:
-                state.key = derive()
-            except BaseException as error:  # noqa: BLE001 - raised again in master_key
-                state.error = error
-
-        state.thread = threading.Thread(target=run, name="unlock", daemon=True)
-        self._unlocking = state
-        state.thread.start()
-
-    def _way_to_key(self) -> Callable[[], bytes]:
-        expected = self.catalogue.store_id
-        where = f"the store {self.store_url}"
-        if self.config.key.key_file:
-            key = read_key_file(Path(self.config.key.key_file).expanduser())
-            return lambda: _judge(key, expected, where)
         whole, damaged = self.catalogue.key_objects(), list[str]()
-        if not whole:
+        if not whole and not self.config.key.key_file:
             whole, damaged = secrets.key_objects(self.store)
-        secret = secrets.passphrase(self.config.key)
-        return lambda: _judge(secrets.unlock(whole, damaged, secret, where=where), expected, where)
+        self._unlocking = unlocking_of(self.config, whole, damaged, self.catalogue.store_id)
 
     def master_key(self) -> bytes:
         """Raises KeyProblem."""
         self.begin_unlock()
         assert self._unlocking is not None
-        self._unlocking.thread.join()
-        if self._unlocking.error is not None:
-            raise self._unlocking.error
-        assert self._unlocking.key is not None
-        return self._unlocking.key
+        return self._unlocking.key()
 
     def keyring(self) -> "Keyring":
         """What writers need."""
         from n2s_core.packs import Keyring  # noqa: PLC0415 - imported while the key is derived
 
         return Keyring(self.master_key(), level=self.config.store.compression)
-
-
-def _judge(key: bytes, expected: bytes, where: str) -> bytes:
-    if store_id(key) != expected:
-        message = f"This is the key of another store than {where}."
-        raise KeyProblem(message)
-    return key
-
-
-def absolute_url(url: str, base: Path) -> str:
-    """A store URL that means the same from every directory; a relative one counts from `base`."""
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme != "file":
-        return url
-    path = rest if colon else url
-    if path.startswith("///"):
-        path = path[2:]
-    if path.startswith("~"):
-        path = os.path.expanduser(path)
-    return "file:" + os.path.normpath(base / path)

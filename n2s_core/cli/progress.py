@@ -5,11 +5,12 @@ import time
 from typing import TYPE_CHECKING
 
 from n2s_core.cli.text import size_text
-from n2s_core.model import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+    from n2s_core.model import Progress
 
 BAR_AFTER_S = 0.7
 LINE_EVERY_S = 5.0
@@ -38,7 +39,7 @@ class Showing:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: "Progress") -> None:
         """Hear how far it is."""
         if self._quiet:
             return
@@ -51,7 +52,7 @@ class Showing:
             sys.stderr.write(_text(progress) + "\n")
             sys.stderr.flush()
 
-    def _show(self, progress: Progress) -> None:
+    def _show(self, progress: "Progress") -> None:
         if self._bar is None:
             from rich.console import Console  # noqa: PLC0415 - 60 ms, only for long runs
             from rich.progress import (  # noqa: PLC0415
@@ -81,7 +82,7 @@ class Showing:
         )
 
 
-def _text(progress: Progress) -> str:
+def _text(progress: "Progress") -> str:
     of = f" of {progress.total_files}" if progress.total_files is not None else ""
     size = f", {size_text(progress.bytes)}" if progress.bytes else ""
     return f"{progress.what}: {progress.files}{of}{size}"

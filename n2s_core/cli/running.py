@@ -1,16 +1,16 @@
 """Running of one command: what goes where, and which exit code every ending has."""
 
-import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from n2s_core.errors import N2sError
-from n2s_core.model import Report
+
+if TYPE_CHECKING:
+    from n2s_core.model import Report
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -64,6 +64,8 @@ class Output:
 
     def document(self, found: Any) -> None:
         """The JSON document."""
+        import json  # noqa: PLC0415 - not for those who ask for none
+
         sys.stdout.write(json.dumps(found) + "\n")
 
     def line(self, text: str) -> None:
@@ -84,7 +86,7 @@ class Output:
         """Something that is wrong, said in any case."""
         sys.stderr.write(text + "\n")
 
-    def progress(self) -> AbstractContextManager[Report]:
+    def progress(self) -> "AbstractContextManager[Report]":
         """Shows how far it is."""
         from n2s_core.cli.progress import Showing  # noqa: PLC0415 - not needed by those who only ask
 
@@ -108,6 +110,8 @@ def run(setting: Setting, body: Callable[[Output], int]) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort before a traceback
         code, text = COULD_NOT_RUN, _unexpected(error)
         if setting.verbose:
+            import traceback  # noqa: PLC0415 - for our bugs only
+
             traceback.print_exc()
     else:
         return code
@@ -127,6 +131,8 @@ def say_error(text: str, code: int, *, json_too: bool = False) -> int:
     with suppress(OSError):
         sys.stderr.write(text + "\n")
     if json_too:
+        import json  # noqa: PLC0415 - not for those who ask for none
+
         with suppress(OSError):
             sys.stdout.write(json.dumps({"error": text, "exit_code": code}) + "\n")
     return code
