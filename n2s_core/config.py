@@ -130,6 +130,11 @@ def find(start: Path, environment: Mapping[str, str], wanted: Path | None = None
     raise ConfigError(message)
 
 
+def chosen(wanted: Path | None) -> Config:
+    """The configuration that is meant here and now. Raises ConfigError."""
+    return read(find(Path.cwd(), os.environ, wanted))
+
+
 def read(path: Path) -> Config:
     """Read and judge a file. Raises ConfigError naming the file and the key."""
     import tomllib  # noqa: PLC0415 - the writer needs none

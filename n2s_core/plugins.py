@@ -45,6 +45,10 @@ class Host:
             found = self._discoverers.get(name)
             if found is not None:
                 return found
+            mine = next((one.error for one in plugins if one.name == name and one.error), None)
+            if mine is not None:
+                message = f"The discovery plugin {name!r} could not be loaded: {mine}."
+                raise UsageError(message)
             broken = [f"{one.name} ({one.error})" for one in plugins if one.error]
             message = (
                 f"There is no discovery plugin {name!r}; there are"
@@ -83,6 +87,9 @@ class Host:
                 if not isinstance(discoverer, Discoverer):
                     message = f"{discoverer!r} is not a discoverer"
                     raise TypeError(message)  # noqa: TRY301 - handled as any fault of the plugin
+        except ModuleNotFoundError as error:
+            extra = f"; install n2s[{name}]" if OWN.get(name) == module else ""
+            return Plugin(name, origin, (), f"it needs the Python package {error.name!r}{extra}")
         except Exception as error:  # noqa: BLE001 - whatever a foreign module does, the host goes on
             return Plugin(name, origin, (), f"{type(error).__name__}: {error}")
         for discoverer in found:

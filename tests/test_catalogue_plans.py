@@ -57,6 +57,25 @@ def test_every_lookup_of_one_path_is_a_search_by_all_its_keys(catalogue: Catalog
             assert "dataset_no=? AND path=?" in found
 
 
+def test_names_of_files_with_several_names_are_found_by_the_index_of_links(
+    catalogue: Catalogue,
+) -> None:
+    found = Statements()
+    real = catalogue.db.all
+
+    def noting(statement: str, values: tuple[object, ...] = ()) -> object:
+        found.append(statement)
+        return real(statement, values)
+
+    catalogue.db.all = noting  # type: ignore[method-assign, assignment]
+    assert list(catalogue.pushes.with_several_names(1)) == [[]]
+    assert catalogue.pushes.names_of(1, 5) == []
+    catalogue.db.all = real  # type: ignore[method-assign]
+    assert len(found) == 2
+    for statement in found:
+        assert "files_links (inode" in plan(catalogue, statement)
+
+
 def test_a_page_of_live_rows_starts_at_its_path(catalogue: Catalogue) -> None:
     statement = (
         "SELECT path FROM files WHERE dataset_no = ? AND path >= ? AND valid_to = ?"

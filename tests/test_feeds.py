@@ -198,6 +198,17 @@ def test_with_doubted_links_every_name_and_every_listed_directory_is_looked_at(
     dataset.assert_restores()
 
 
+def test_a_new_directory_that_only_a_listing_shows_is_stored_with_all_that_is_in_it(
+    dataset: Dataset, told: Told
+) -> None:
+    write(dataset, "a/one", "b")
+    push_told(dataset)
+    write(dataset, "a/new/deep/er", "a/new/two")
+    told.doubts_links = True
+    assert push_told(dataset, b"a").fallback is None
+    dataset.assert_restores()
+
+
 def age(dataset: Dataset) -> None:
     """Wait until the files are old enough for their times to be believed."""
     time.sleep(0.05)

@@ -54,11 +54,10 @@ def workspace(root: PathLike | None, config: PathLike | None) -> Workspace:
 
 
 def _configured(root: PathLike | None, config: PathLike | None) -> Config:
-    from n2s_core import config as configuration
+    from n2s_core.config import chosen
 
     wanted = config if config is not None else root
-    path = configuration.find(Path.cwd(), os.environ, None if wanted is None else path_of(wanted))
-    return configuration.read(path)
+    return chosen(None if wanted is None else path_of(wanted))
 
 
 def init(

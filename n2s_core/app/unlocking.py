@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from n2s_core.app import secrets
+from n2s_core.catalogue import keeping
 from n2s_core.catalogue.database import Database
 from n2s_core.config import Config
 from n2s_core.errors import CatalogueError, KeyProblem
 from n2s_core.keys import read_key_file, store_id
-
-KEY_OBJECTS = "SELECT digest, bytes FROM key_objects ORDER BY digest"
-STORE_ID = "SELECT value FROM properties WHERE name = 'store_id'"
 
 
 class Unlocking:
@@ -66,13 +64,12 @@ def begin_early(config: Config) -> Unlocking | None:
     """Begin with what the catalogue has, None when it cannot be read or has no key objects."""
     try:
         with Database(config.catalogue_path, read_only=True) as database:
-            whole = [(bytes(digest), bytes(data)) for digest, data in database.all(KEY_OBJECTS)]
-            expected = database.one(STORE_ID)
-    except CatalogueError:
+            whole, expected = keeping.key_objects(database), keeping.store_id(database)
+    except CatalogueError:  # whoever opens it next says what is wrong
         return None
-    if not whole or expected is None:
+    if not whole or not expected:
         return None
-    return unlocking_of(config, whole, [], bytes(expected[0]))
+    return unlocking_of(config, whole, [], expected)
 
 
 def _judge(key: bytes, expected: bytes, where: str) -> bytes:

@@ -40,10 +40,9 @@ class Workspace:
         self._unlocking = unlocking
 
     @classmethod
-    def find(cls, wanted: Path | None = None, *, start_at: Path | None = None) -> "Workspace":
+    def find(cls, wanted: Path | None = None) -> "Workspace":
         """By the rules of docs/configuration.md. Raises ConfigError."""
-        path = configuration.find(start_at or Path.cwd(), os.environ, wanted)
-        return cls(configuration.read(path))
+        return cls(configuration.chosen(wanted))
 
     def __enter__(self) -> "Workspace":
         """Itself."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from n2s_core.catalogue import keeping
 from n2s_core.catalogue.audits import Audits
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.leases import Leases
@@ -75,16 +76,13 @@ class Catalogue:
     @property
     def store_id(self) -> bytes:
         """Which store this is the catalogue of."""
-        return self._property("store_id") or b""
+        return keeping.store_id(self.db)
 
     # -- keys ------------------------------------------------------------------------------
 
     def key_objects(self) -> list[tuple[bytes, bytes]]:
         """Digest and bytes of the key objects that the store should have."""
-        return [
-            (bytes(digest), bytes(data))
-            for digest, data in self.db.all("SELECT digest, bytes FROM key_objects ORDER BY digest")
-        ]
+        return keeping.key_objects(self.db)
 
     def remember_key(self, digest: bytes, data: bytes) -> None:
         """Keep a copy of a key object."""

@@ -34,8 +34,9 @@ def note_losses(db: Database, object_nos: set[int]) -> None:
                 lost[at : at + AT_ONCE],
             )
         audits = Audits(db)
-        for _, dataset_no, path, _ in lost:
-            audits.doubt(dataset_no, [path], lasting=False)
+        for dataset_no in {row[1] for row in lost}:
+            paths = (row[2] for row in lost if row[1] == dataset_no)
+            audits.doubt(dataset_no, paths, lasting=False)
         numbers = [(number,) for number in sorted(object_nos)]
         db.execute_many("DELETE FROM contents WHERE object_no = ?", numbers)
         db.execute_many(

@@ -82,13 +82,16 @@ class Lookup:
 
     def _entries(self, directory: RelPath) -> Iterator[Difference]:
         """What lies directly in a directory."""
-        stored = [row[0] for row in self.catalogue.live_children(directory)]
-        there = [path for path, _ in children(self.root, directory, self.excludes, self.report)]
+        stored = {row[0] for row in self.catalogue.live_children(directory)}
+        there = dict(children(self.root, directory, self.excludes, self.report))
         if directory in self.seen.protected:
             return
         named, self._named = self._named, False
         for path in sorted({*stored, *there}):
-            yield from self._one(path)
+            if path not in stored and statlib.S_ISDIR(there[path].st_mode):
+                yield from self._subtree(path)
+            else:
+                yield from self._one(path)
         self._named = named
 
     def _stat(self, path: RelPath) -> os.stat_result | OSError | None:

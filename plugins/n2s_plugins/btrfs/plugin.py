@@ -74,9 +74,15 @@ class Btrfs:
 
     @contextmanager
     def _given(self, source: Source, path: bytes, since: Mark | None) -> Iterator[Discovery]:
+        if not os.path.isdir(path):
+            message = f"There is no snapshot at {show(path)}; name the folder of a read-only one."
+            raise DiscoveryError(message)
         new = command.show(path)
         if not new.read_only:
-            message = f"{show(path)} is not read-only; 'btrfs send' takes read-only snapshots only."
+            message = (
+                f"{show(path)} is not read-only, and btrfs compares read-only snapshots only;"
+                " take it with 'btrfs subvolume snapshot -r'."
+            )
             raise DiscoveryError(message)
         named = source.options.get("since")
         yield _discovery(source, path, new.uuid, since, os.fsencode(named) if named else None)

@@ -17,9 +17,6 @@ from n2s_plugins.dsg.names import (
     TRANSACTION,
     Twins,
     as_in_manifest,
-    has_scratch,
-    is_scratch,
-    kept_of_dsg,
 )
 
 Fingerprint = tuple[int, int, int, int] | None
@@ -37,14 +34,6 @@ def fingerprint(root: bytes) -> Fingerprint:
 def is_syncing(root: bytes) -> bool:
     """Whether a sync is running, or died."""
     return os.path.lexists(root + b"/" + TRANSACTION)
-
-
-def without_scratch(source: Source) -> Iterator[Change]:
-    """The walk of the whole tree, without scratch of dsg."""
-    walk = source.walk(source.root)
-    if not has_scratch(source.root):
-        return walk
-    return (change for change in walk if not is_scratch(change.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,7 @@ class Feed:
     def changes(self) -> Iterator[Change]:
         """All hints. Raises DiscoveryError when a sync began or ended meanwhile."""
         yield Change(CONFIG)
-        yield from self._of_dsg()
+        yield Change(DSG, ChangeKind.SUBTREE_WRITTEN)  # no manifest names what is in it
         if self.since_ns is None:
             yield from self._of_manifests()
         else:
@@ -82,14 +71,6 @@ class Feed:
         if is_syncing(self.source.root) or fingerprint(self.source.root) != self.print_before:
             message = "A dsg sync ran during the push, so its list of changes is not the whole one."
             raise DiscoveryError(message)
-
-    def _of_dsg(self) -> Iterator[Change]:
-        """All of `.dsg`, which no manifest names and without which it is no repository."""
-        if not has_scratch(self.source.root):
-            yield Change(DSG, ChangeKind.SUBTREE_WRITTEN)
-            return
-        for path, is_directory in kept_of_dsg(self.source.root):
-            yield Change(path, ChangeKind.SUBTREE_WRITTEN if is_directory else ChangeKind.WRITTEN)
 
     def _of_manifests(self) -> Iterator[Change]:
         """What differs between the manifests, and what the disk may call it instead."""

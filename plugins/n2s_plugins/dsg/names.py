@@ -1,41 +1,12 @@
-"""Names on the disk: what is scratch of dsg, and what the disk calls a path of a manifest."""
+"""Names on the disk: what the disk calls a path of a manifest."""
 
 import os
 import unicodedata
-from collections.abc import Iterator
 
-from n2s_core.relpath import RelPath, is_below, join
+from n2s_core.relpath import RelPath, join
 
 DSG: RelPath = b".dsg"
-LOCK: RelPath = b".dsg/sync.lock"
-SCRATCH: tuple[RelPath, ...] = (b".dsg/backup", b".dsg/staging", b".dsg/tmp")
 TRANSACTION: RelPath = b".dsg/backup/transaction-in-progress"
-
-
-def is_scratch(path: RelPath) -> bool:
-    """Whether the path is of a sync that runs or died: the lock, or in a scratch folder.
-
-    The scratch folders themselves belong to the repository.
-    """
-    return path == LOCK or any(is_below(path, folder) for folder in SCRATCH)
-
-
-def has_scratch(root: bytes) -> bool:
-    """Whether there is any scratch now."""
-    return os.path.lexists(root + b"/" + LOCK) or any(_listed(root, folder) for folder in SCRATCH)
-
-
-def kept_of_dsg(root: bytes) -> Iterator[tuple[RelPath, bool]]:
-    """What lies directly in `.dsg` and is no scratch, and whether it is a directory.
-
-    The files that dsg knows by name are named though they are not there any more.
-    """
-    known = {b"archive", b"last-sync.json", b"sync-messages.json", b"tag-messages.json"}
-    for name in sorted(known.union(_listed(root, DSG))):
-        path = join(DSG, name)
-        if path != LOCK and path not in SCRATCH:
-            absolute = root + b"/" + path
-            yield path, os.path.isdir(absolute) and not os.path.islink(absolute)
 
 
 def as_in_manifest(path: RelPath) -> RelPath:

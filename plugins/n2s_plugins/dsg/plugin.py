@@ -22,7 +22,7 @@ from n2s_core.model import Discovery, Mark, Source
 from n2s_core.relpath import show
 from n2s_plugins.dsg.archive import Snapshots
 from n2s_plugins.dsg.config import CONFIG, repository_name
-from n2s_plugins.dsg.feed import Feed, fingerprint, is_syncing, without_scratch
+from n2s_plugins.dsg.feed import Feed, fingerprint, is_syncing
 from n2s_plugins.dsg.marks import Seen, from_mark
 from n2s_plugins.dsg.names import DSG
 from n2s_plugins.dsg.nofeed import NoFeed
@@ -93,7 +93,7 @@ class Dsg:
                 source.root,
                 look.seen.as_mark(),
                 complete=True,
-                changes=without_scratch(source),
+                changes=source.walk(source.root),
                 fallback=fallback,
             )
         else:

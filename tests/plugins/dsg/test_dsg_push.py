@@ -13,7 +13,6 @@ from tests.plugins.dsg.repositories import (
     discover,
     entries_of,
     extract,
-    mark_of,
     push_dsg,
     put,
     sync,
@@ -187,19 +186,21 @@ def test_links_of_every_kind_come_back_as_they_are(dataset: Dataset) -> None:
     assert {place: os.readlink(restored / place) for place in places} == places
 
 
-def test_leftover_scratch_is_not_stored_by_a_feed(dataset: Dataset) -> None:
+@pytest.mark.parametrize("look", ["manifest", "tree"])
+def test_leftover_scratch_is_not_stored_by_a_feed_nor_missed(dataset: Dataset, look: str) -> None:
     put(dataset, "s6")
     (dataset.root / ".dsg" / "sync.lock").write_text("{}")
     push_dsg(dataset)
     assert describe(dataset.pull()) == without_scratch(describe(dataset.root))
-    since = mark_of(dataset.root)
-    kept = {
-        b".dsg/archive", b".dsg/last-sync.json", b".dsg/sync-messages.json",
-        b".dsg/tag-messages.json",
-    }  # fmt: skip
-    for look in ("manifest", "tree"):
-        _, changes = discover(dataset.root, since, look=look)
-        assert {change.path for change in changes if change.path.startswith(b".dsg/")} == kept
+    for name in ("staging/tx-1/file", "tmp/x", "backup/last-sync.json.backup", "tag-messages.json"):
+        path = dataset.root / ".dsg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    outcome = push_dsg(dataset, look=look)
+    assert (outcome.fallback, outcome.audit.missed) == (None, 0)
+    restored = describe(dataset.pull())
+    assert restored == without_scratch(describe(dataset.root))
+    assert b".dsg/tag-messages.json" in restored
 
 
 def test_a_manifest_that_is_damaged_is_a_reason_to_walk_until_it_is_whole(
