@@ -4,13 +4,15 @@ PYTHON ?= python3
 JOBS ?= 2
 RUN = .venv/bin/python -m
 # What the tests use of the machine, as package:command. rclone comes with pip.
-TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr
+TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr \
+	snapper:snapper btrbk:btrbk shellcheck:shellcheck systemd:systemd-analyze
 
-.PHONY: help demo test check bench clean FORCE
+.PHONY: help demo test test-zfs check bench clean FORCE
 
 help:
 	@echo 'make demo    push a small tree twice, restore it, break it, recover it'
 	@echo 'make test    the test suite, with every real part that it needs (JOBS=2, ARGS="-k name")'
+	@echo 'make test-zfs  what needs a kernel with ZFS, here or in a virtual machine (slow)'
 	@echo 'make check   style, types, floors'
 	@echo 'make bench   compare with restic and borg (ARGS="--cases a,c --rounds 1"); takes a while'
 	@echo 'make clean   remove what the others made'
@@ -26,6 +28,16 @@ check: .venv/made-check
 	@$(RUN) ruff format --quiet --check --output-format concise
 	@$(RUN) mypy --no-error-summary
 	@$(RUN) pytest --quiet --no-header tests/test_layers.py
+
+# Where there is no ZFS: ZFS_VM names a program that runs a command in a machine that has it.
+ZFS_VM ?= $(firstword $(wildcard ../*/tools/zfs-vm))
+ZFS_TESTS = .venv/bin/python -m pytest tests/plugins/zfs/test_zfs_for_real.py $(ARGS)
+test-zfs: .venv/made-test
+	@if test -e /dev/zfs; then $(ZFS_TESTS); \
+	elif test -n "$(ZFS_VM)"; then $(ZFS_VM) build && $(ZFS_VM) run -C '$(CURDIR)' -v '$(CURDIR)/.venv:ro' \
+	  -v "$$(.venv/bin/python -c 'import sys; print(sys.base_prefix)'):ro" -t 14400 \
+	  -e N2S_TEST_SEEDS="$${N2S_TEST_SEEDS:-5}" -e N2S_TEST_CASES="$$N2S_TEST_CASES" -- $(ZFS_TESTS); \
+	else echo 'There is no ZFS here. ZFS_VM=PROGRAM names one that runs a command where there is.'; exit 2; fi
 
 bench: .venv/made-bench
 	@.venv/bin/python contrib/bench/run.py $(ARGS)

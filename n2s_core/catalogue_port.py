@@ -1,6 +1,6 @@
 """What a push asks of a catalogue."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from n2s_core.facts import Changeset, Dataset, LiveRow, LiveStat
@@ -105,6 +105,15 @@ class PushCatalogue(Protocol):
 
     def names_of(self, inode: int) -> list[RelPath]:
         """Live paths of files with several names that had this inode."""
+
+    def directories_of(self, inode: int) -> list[RelPath]:
+        """Paths of directories with this inode, in the state before this push."""
+
+    def stored(self, span: Span) -> Iterator[Known]:
+        """The versions before this push, in byte order of paths, with their contents."""
+
+    def search(self, inodes: Collection[int]) -> Iterator[tuple[int, RelPath]]:
+        """Live paths of these inodes; reads every row of the dataset."""
 
     def with_several_names(self) -> Iterator[list[RelPath]]:
         """Pages of all live paths of files with several names."""

@@ -1,7 +1,7 @@
 """The nouns of n2s: frozen facts with one constructor each."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ class ChangeKind(StrEnum):
     SUBTREE_WRITTEN = "subtree-written"
     SUBTREE_REMOVED = "subtree-removed"
     MOVED = "moved"
+    ENTRIES = "entries"
 
 
 class Change(NamedTuple):
@@ -84,6 +85,10 @@ class Source:
     ascending byte order, with stat, honouring the excludes of the dataset; `report(path, error)`
     records a path that could not be looked at; `leaves_out(path)` says whether a directory is
     excluded. After a `dry_run` the mark is not moved.
+
+    What is stored can be asked by inode number: `names_of` gives the paths of a file with several
+    links, to which directories count on most filesystems, from an index; `search` those of any
+    numbers, by reading the whole catalogue.
     """
 
     root: bytes
@@ -93,6 +98,8 @@ class Source:
     options: Mapping[str, str] = field(default_factory=dict)
     leaves_out: Callable[[RelPath], bool] = lambda _path: False
     dry_run: bool = False
+    names_of: Callable[[int], list[RelPath]] = lambda _inode: []
+    search: Callable[[Collection[int]], Iterator[tuple[int, RelPath]]] = lambda _inodes: iter(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from n2s_core.errors import DiscoveryError, MassRemoval
 from n2s_core.flows.push import Outcome
 from n2s_core.model import Change, ChangeKind, Discovery, Mark, Source
 from n2s_core.plugins import Host
-from tests.conftest import Dataset, quiet
+from tests.conftest import Dataset, MakeDataset, quiet
 
 WRITTEN, SUBTREE = ChangeKind.WRITTEN, ChangeKind.SUBTREE_WRITTEN
+ENTRIES = ChangeKind.ENTRIES
 
 
 @dataclasses.dataclass
@@ -180,6 +181,75 @@ def test_a_feed_that_breaks_off_becomes_a_walk_that_says_why(dataset: Dataset, t
     dataset.assert_restores()
     told.error = None
     assert push_told(dataset).changeset_id is None
+
+
+def test_directories_that_took_the_place_of_others_are_looked_at_with_all_that_is_in_them(
+    dataset: Dataset, told: Told
+) -> None:
+    write(dataset, "a/one", "a/sub/two", "b/three", "b/sub/four", "c/five")
+    push_told(dataset)
+    (dataset.root / "a").rename(dataset.root / "t")
+    (dataset.root / "b").rename(dataset.root / "a")
+    (dataset.root / "t").rename(dataset.root / "b")
+    write(dataset, "another/five", "another/six")  # has another inode for certain
+    shutil.rmtree(dataset.root / "c")
+    (dataset.root / "another").rename(dataset.root / "c")
+    done = push_told(dataset, (b"", ENTRIES))
+    assert done.fallback is None
+    dataset.assert_restores()
+
+
+def test_the_entries_of_a_directory_are_compared_when_the_feed_says_so(
+    dataset: Dataset, told: Told
+) -> None:
+    write(dataset, "a/one", "a/two", "a/sub/three", "b/four")
+    push_told(dataset)
+    (dataset.root / "a/one").unlink()
+    write(dataset, "a/new", "a/fresh/deep/five")
+    (dataset.root / "b/four").rename(dataset.root / "a/four")
+    done = push_told(dataset, (b"a", ENTRIES), (b"b", ENTRIES))
+    assert done.fallback is None
+    dataset.assert_restores()
+
+
+def test_what_moved_with_its_directory_is_stored_as_aliases_and_not_read(
+    make_dataset: MakeDataset, told: Told
+) -> None:
+    dataset = make_dataset(share=True)
+    write(dataset, *(f"a/sub/f{n}" for n in range(50)), "a/changed", "b/x", content=b"content")
+    (dataset.root / "a/large").write_bytes(os.urandom(3 << 20))
+    (dataset.root / "a/hole").touch()
+    os.truncate(dataset.root / "a/hole", 5 << 20)
+    (dataset.root / "a/other").hardlink_to(dataset.root / "a/sub/f1")
+    (dataset.root / "a/name").hardlink_to(dataset.root / "b/x")
+    age(dataset)
+    push_told(dataset)
+    push_told(
+        dataset,
+        *(
+            one.relative_to(dataset.root).as_posix().encode()
+            for one in sorted(dataset.root.rglob("*"))
+        ),
+    )
+    (dataset.root / "a").rename(dataset.root / "b/moved")
+    (dataset.root / "b/moved/changed").write_bytes(b"something else")
+    done = push_told(dataset, (b"b/moved", SUBTREE), (b"a", SUBTREE))
+    assert done.fallback is None
+    assert done.bytes_read == len(b"something else")
+    dataset.assert_restores()
+    (dataset.root / "b/moved").rename(dataset.root / "a")
+    assert push_told(dataset, (b"", ENTRIES), (b"b", ENTRIES)).bytes_read == 0
+    dataset.assert_restores()
+
+
+def test_without_sharing_every_path_of_a_moved_directory_has_its_own_blob(
+    dataset: Dataset, told: Told
+) -> None:
+    write(dataset, *(f"a/sub/f{n}" for n in range(5)), content=b"content")
+    push_told(dataset)
+    (dataset.root / "a").rename(dataset.root / "b")
+    assert push_told(dataset, (b"a", SUBTREE), (b"b", SUBTREE)).bytes_read == 5 * len(b"content")
+    dataset.assert_restores()
 
 
 def test_with_doubted_links_every_name_and_every_listed_directory_is_looked_at(

@@ -76,6 +76,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             full=order.full,
             dry_run=order.dry_run,
             allow_mass_removal=order.allow_mass_removal,
+            shares=space.config.store.share,
         )
         crew = _Crew(space, stack)
         flow = Push(
@@ -89,6 +90,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
                 discoverer,
                 excludes=excludes,
                 flow=flow,
+                session=session,
                 since=since,
             ),
             excludes=excludes,
@@ -114,6 +116,7 @@ def _discovery(
     *,
     excludes: Excludes,
     flow: Push,
+    session: PushSession,
     since: Mark | None,
 ) -> Iterator[Discovery]:
     """What the plugin says; nobody is asked when the user names the paths."""
@@ -133,6 +136,8 @@ def _discovery(
             excludes.leaves_out(one, directory=True) for one in (*ancestors(path)[1:], path)
         ),
         dry_run=order.dry_run,
+        names_of=lambda inode: session.directories_of(inode) + session.names_of(inode),
+        search=session.search,
     )
     discoverer.check(source)
     rules = _rules(source, excludes)

@@ -1,6 +1,8 @@
 """What the comparison of a push asks: live rows, and where their contents lie."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
 
 import msgpack
 
@@ -8,11 +10,12 @@ from n2s_core.catalogue.database import Database
 from n2s_core.errors import CatalogueError
 from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.jobs import Known, Located
-from n2s_core.model import LIVE, FileRow
+from n2s_core.model import LIVE, FileRow, FileType
 from n2s_core.relpath import RelPath, Span, below
 
 PAGE = 5000
 FILE_COLUMNS = ", ".join(FileRow._fields)
+_DIRECTORY = int(FileType.DIRECTORY)
 _STATS = ", ".join(LiveStat._fields)
 
 
@@ -82,6 +85,43 @@ class Lookups:
         )
         return [bytes(row[0]) for row in rows]
 
+    def directories_of(self, dataset_no: int, inode: int, at: int) -> list[RelPath]:
+        """Paths of directories that had this inode in the state `at`, a changeset_no."""
+        rows = self._db.all(
+            f"SELECT path FROM files WHERE dataset_no = ? AND inode = ? AND type = {_DIRECTORY}"  # noqa: S608
+            " AND valid_from <= ? AND valid_to > ?",
+            (dataset_no, inode, at, at),
+        )
+        return [bytes(row[0]) for row in rows]
+
+    def stored(self, dataset_no: int, span: Span, at: int) -> Iterator[Known]:
+        """Versions in the state `at`, a changeset_no, in byte order, read in pages."""
+        first, last = span
+        statement = (
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND path >= ?"  # noqa: S608
+            " AND valid_from <= ? AND valid_to > ?"
+            + (" AND path < ?" if last is not None else "")
+            + " ORDER BY path LIMIT ?"
+        )
+        ends = (last,) if last is not None else ()
+        digest_of = cache(self.digest_of)
+        while True:
+            page = self._db.all(statement, (dataset_no, first, at, at, *ends, PAGE))
+            for found in map(FileRow._make, page):
+                yield Known(found, self.places(found, digest_of))
+            if len(page) < PAGE:
+                return
+            first = page[-1][0] + b"\0"
+
+    def search(self, dataset_no: int, inodes: Collection[int]) -> Iterator[tuple[int, RelPath]]:
+        """Live paths of these inodes; reads every row of the dataset."""
+        rows = self._db.all(
+            "SELECT inode, path FROM files WHERE dataset_no = ? AND valid_to = ?"
+            " AND inode IN (SELECT value FROM json_each(?))",
+            (dataset_no, LIVE, json.dumps(sorted(inodes))),
+        )
+        return ((row[0], bytes(row[1])) for row in rows)
+
     def with_several_names(self, dataset_no: int) -> Iterator[list[RelPath]]:
         """Pages of all live paths of files with several names, by inode."""
         inode, path = -(1 << 63), b""
@@ -131,18 +171,18 @@ class Lookups:
         found = FileRow(*row)
         return Known(found, self.places(found))
 
-    def places(self, row: FileRow) -> list[Located]:
+    def places(
+        self, row: FileRow, digest_of: Callable[[int], bytes] | None = None
+    ) -> list[Located]:
         """Where the content of a version lies; nothing for what has no content."""
+        digest_of = digest_of or self.digest_of
         if row.file_hash is None or not row.size:
             return []
         if row.content is None:
             refs = [(row.object_no, row.record_offset, row.record_length)]
         else:
             refs = msgpack.unpackb(row.content)
-        return [self._located(*ref) for ref in refs]
-
-    def _located(self, object_no: int, offset: int, length: int) -> Located:
-        return Located(object_no, self.digest_of(object_no), offset, length)
+        return [Located(ref[0], digest_of(ref[0]), ref[1], ref[2]) for ref in refs]
 
     def digest_of(self, object_no: int) -> bytes:
         """The BLAKE3 of an object. Raises CatalogueError when there is no such object."""

@@ -114,6 +114,12 @@ Table(
         sqlite_where=text("nlink > 1"),
         postgresql_where=text("nlink > 1"),
     ),
+    Index(
+        "files_directories",
+        "inode",
+        sqlite_where=text("type = 2"),
+        postgresql_where=text("type = 2"),
+    ),
     sqlite_with_rowid=False,
 )
 Table(

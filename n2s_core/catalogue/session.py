@@ -3,7 +3,7 @@
 Every write is one transaction that first makes sure that the lease is still ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from n2s_core.catalogue.catalogue import Catalogue
@@ -219,6 +219,18 @@ class PushSession:
     def names_of(self, inode: int) -> list[RelPath]:
         """Live paths of files with several names that had this inode."""
         return self._pushes.names_of(self.dataset.dataset_no, inode)
+
+    def directories_of(self, inode: int) -> list[RelPath]:
+        """See PushCatalogue."""
+        return self._pushes.directories_of(self.dataset.dataset_no, inode, self.dataset.head_no)
+
+    def stored(self, span: Span) -> Iterator[Known]:
+        """See PushCatalogue."""
+        return self._pushes.stored(self.dataset.dataset_no, span, self.dataset.head_no)
+
+    def search(self, inodes: Collection[int]) -> Iterator[tuple[int, RelPath]]:
+        """See PushCatalogue."""
+        return self._pushes.search(self.dataset.dataset_no, inodes)
 
     def with_several_names(self) -> Iterator[list[RelPath]]:
         """Pages of all live paths of files with several names."""

@@ -12,17 +12,22 @@ from typing import NamedTuple
 
 from n2s_core.errors import DiscoveryError
 from n2s_core.facts import LiveRow, LiveStat
+from n2s_core.jobs import Known
 from n2s_core.model import Change
 from n2s_core.reading import file_type, inode_number
 from n2s_core.relpath import RelPath, is_below, show
 
 
 class Difference(NamedTuple):
-    """A path whose state is not that of its live row; `stat` None means that it is gone."""
+    """A path whose state is not that of its live row; `stat` None means that it is gone.
+
+    `origin` is the same file in the same state at another path, where it was stored.
+    """
 
     path: RelPath
     stat: os.stat_result | None
     live: LiveStat | None
+    origin: Known | None = None
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ class Comparison:
     spread: Callable[[bytes], Spread] | None
     full: bool
     dry_run: bool
+    shares: bool
     seen: Seen = field(default_factory=Seen)
     fallback: str | None = None
     audit: Audit = field(default_factory=Audit)
@@ -154,6 +155,7 @@ class Comparison:
             excludes=self.excludes,
             report=self.note_failure,
             seen=self.seen,
+            shares=self.shares,
         )
 
     def _live(self, span: Span) -> Iterator[LiveRow]:

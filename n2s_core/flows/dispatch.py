@@ -103,6 +103,10 @@ class Dispatcher:
         if stat is None:
             self._remove(found)
             return
+        if found.origin is not None and statlib.S_ISREG(stat.st_mode):
+            mount = self.mounts.name(found.path, stat.st_dev) if stat.st_nlink > 1 else b""
+            self._append(Item(found.path, mount, known=self._known(found), link=found.origin))
+            return
         if stat.st_nlink > 1 and statlib.S_ISREG(stat.st_mode):
             self._take_link(found, stat)
             return

@@ -13,10 +13,16 @@ from n2s_core.catalogue_port import PushCatalogue
 from n2s_core.excludes import Excludes
 from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.flows.compare import Difference, Seen, is_same, merge
-from n2s_core.model import Change, ChangeKind, FileType
+from n2s_core.model import Change, ChangeKind, FileRow, FileType
 from n2s_core.reading import Directories, describe, inode_number, is_gone
 from n2s_core.relpath import RelPath, ancestors, below, is_below
 from n2s_core.walking import children, walk
+
+_ALONE = frozenset({ChangeKind.WRITTEN, ChangeKind.ENTRIES})
+
+
+def _live_row(row: FileRow) -> LiveRow:
+    return tuple(getattr(row, name) for name in LiveStat._fields)
 
 
 @dataclass(slots=True)
@@ -24,8 +30,9 @@ class Lookup:
     """Looks at hinted paths one by one.
 
     `live_below(path)` yields the live rows strictly below; `report` takes paths that cannot be
-    looked at. With `lists` the entries of each hinted directory are compared as well. Files that
-    changed and were found although nobody named them are in `surprises`.
+    looked at. With `lists` the entries of each hinted directory are compared as well. With `shares`
+    what moved with a directory is found where it was stored. Files that changed and were found
+    although nobody named them are in `surprises`.
     """
 
     root: bytes
@@ -36,6 +43,7 @@ class Lookup:
     report: Callable[[RelPath, str], None]
     seen: Seen
     lists: bool = False
+    shares: bool = False
     surprises: list[RelPath] = field(default_factory=list)
     _named: bool = True
     _looked_at: set[RelPath] = field(default_factory=set)
@@ -55,16 +63,18 @@ class Lookup:
                 if self.excludes.enters(directory):
                     continue
                 stat = yield from self._one(directory)
-                if stat is None or not statlib.S_ISDIR(stat.st_mode):
+                blocked = stat is None or not statlib.S_ISDIR(stat.st_mode)
+                if blocked or directory in self._subtrees:
                     blocked = True
                     break
             if blocked:
                 continue
-            if change.kind is not ChangeKind.WRITTEN:
+            if change.kind not in _ALONE:
                 yield from self._subtree(path)
                 continue
             stat = yield from self._one(path)
-            if self.lists and stat is not None and statlib.S_ISDIR(stat.st_mode):
+            lists = self.lists or change.kind is ChangeKind.ENTRIES
+            if lists and stat is not None and statlib.S_ISDIR(stat.st_mode):
                 yield from self._entries(path)
 
     def unnamed(self, paths: Iterable[RelPath]) -> Iterator[Difference]:
@@ -122,13 +132,23 @@ class Lookup:
         if live is not None and not self.seen.distrust and is_same(stat, live):
             self.seen.unchanged += 1
             return stat
-        if live is not None and live.type == FileType.DIRECTORY and not directory:
+        yield from self._changed(path, stat, live)
+        return stat
+
+    def _changed(
+        self, path: RelPath, stat: os.stat_result, live: LiveStat | None
+    ) -> Iterator[Difference]:
+        directory = statlib.S_ISDIR(stat.st_mode)
+        was_directory = live is not None and live.type == FileType.DIRECTORY
+        if was_directory and not directory:
             yield from self._clear(path)
         if not self._named and not directory:
             self.surprises.append(path)
         yield Difference(path, stat, live)
         yield from self._other_names(stat, live)
-        return stat
+        took_its_place = live is not None and live.inode != inode_number(stat)
+        if path and directory and was_directory and took_its_place:
+            yield from self._subtree(path)
 
     def _other_names(
         self, stat: os.stat_result | None, live: LiveStat | None
@@ -167,10 +187,36 @@ class Lookup:
             return
         self._subtrees.add(path)
         all_below = walk(self.root, self.excludes, self.report, start=path, span=below(path))
-        for found in merge(all_below, self.live_below(path), self.seen):
+        differences = merge(all_below, self.live_below(path), self.seen)
+        for found in self._with_origins(path, inode_number(stat), differences):
             if not self._is_done(found.path, path):
                 yield found
                 yield from self._other_names(found.stat, found.live)
+
+    def _with_origins(
+        self, path: RelPath, inode: int, differences: Iterator[Difference]
+    ) -> Iterator[Difference]:
+        """The differences below a directory, with origin if it was stored at another path."""
+        known = self.catalogue.directories_of(inode) if self.shares else []
+        origin = next((one for one in known if one != path), None)
+        if origin is None:
+            yield from differences
+            return
+        stored = self.catalogue.stored(below(origin))
+        old = next(stored, None)
+        for found in differences:
+            was = origin + found.path[len(path) :]
+            while old is not None and old.row.path < was:
+                old = next(stored, None)
+            if (
+                old is not None
+                and old.row.path == was
+                and found.stat is not None
+                and is_same(found.stat, _live_row(old.row))
+            ):
+                yield found._replace(origin=old)
+            else:
+                yield found
 
     def _is_done(self, path: RelPath, top: RelPath) -> bool:
         """Whether the path, or something between it and `top`, was looked at before."""

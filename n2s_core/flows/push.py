@@ -41,7 +41,8 @@ class Wish:
     """What the user asked for.
 
     `paths` None: ask the discoverer. `full`: believe neither it nor stat, read every file.
-    `allow_mass_removal`: go on when most of the dataset is gone.
+    `allow_mass_removal`: go on when most of the dataset is gone. `shares`: the store may keep one
+    content for several paths.
     """
 
     changeset_name: str = ""
@@ -50,6 +51,7 @@ class Wish:
     full: bool = False
     dry_run: bool = False
     allow_mass_removal: bool = False
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Push:
             self.spread,
             full=self.wish.full,
             dry_run=self.wish.dry_run,
+            shares=self.wish.shares,
         )
         self._comparison.seen.distrust = self.wish.full
 

@@ -114,6 +114,22 @@ class Zfs:
             message = refusal(what, dataset, exit_code=ran.exit_code, stderr=ran.stderr)
             raise DiscoveryError(message)
 
+    def send(self, old: str, new: str, *, take: Take, wait_s: float) -> None:
+        """Hand over the stream from `old` to `new`, as it lies on disk: compressed.
+
+        Raises DiscoveryError unless it ended well.
+        """
+        base = f"@{old.partition('@')[2]}"
+        command = ["zfs", "send", "-L", "-e", "-c", "-i", base, new]
+        ran = self._runner.run(command, take=take, wait_s=wait_s)
+        what = f"zfs send from {old} to {new}"
+        if ran.stopped is not None:
+            message = f"{what} was stopped: {ran.stopped}."
+            raise DiscoveryError(message)
+        if ran.exit_code:
+            message = refusal(what, _dataset(new), exit_code=ran.exit_code, stderr=ran.stderr)
+            raise DiscoveryError(message)
+
     def mount(self, name: str, directory: str) -> None:
         """Mount a snapshot on an empty directory."""
         self._run(["mount", "-t", "zfs", name, directory], name)

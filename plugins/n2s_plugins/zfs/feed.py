@@ -39,10 +39,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What to look at now, and what to look at in each push to come."""
+    """What to look at now, and what to look at in each push to come.
+
+    `doubts_links`: of files with several names it may not tell everything.
+    """
 
     changes: Iterator[Change]
     doubts: frozenset[RelPath]
+    doubts_links: bool = True
 
 
 def read_feed(stack: ExitStack, zfs: Zfs, machine: Machine, options: Options, pair: Pair) -> Feed:

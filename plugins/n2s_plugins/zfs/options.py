@@ -6,21 +6,25 @@ from dataclasses import dataclass
 
 from n2s_core.errors import DiscoveryError
 
-NAMES = ("snapshot", "prefix", "keep", "max-changes", "max-minutes")
+NAMES = ("snapshot", "feed", "prefix", "keep", "max-changes", "max-minutes")
+FEEDS = ("send", "diff")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 KEPT = 2
 FEWEST_CHANGES = 10_000
 OBJECTS_PER_CHANGE = 20
+FEWEST_OBJECTS = 100_000
+OBJECTS_PER_OBJECT = 5
 SHORTEST_WAIT_S = 600.0
 WAIT_S_PER_OBJECT = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When `zfs diff` is stopped: after so many changes, or seconds."""
+    """When `zfs diff` is stopped, after so many changes, or `zfs send`, after so many objects."""
 
     changes: int
+    objects: int
     wait_s: float
 
 
@@ -29,6 +33,7 @@ class Options:
     """What the user wishes; None: as usual."""
 
     snapshot: str | None
+    feed: str
     prefix: str
     keep: int
     max_changes: int | None
@@ -44,6 +49,10 @@ class Options:
         snapshot = options.get("snapshot")
         if snapshot is not None:
             _judge_snapshot(snapshot, options)
+        feed = options.get("feed", FEEDS[0])
+        if feed not in FEEDS:
+            message = f"feed={feed!r} is none; there are {' and '.join(FEEDS)}."
+            raise DiscoveryError(message)
         prefix = options.get("prefix", "n2s")
         if _PREFIX.fullmatch(prefix) is None:
             message = (
@@ -53,6 +62,7 @@ class Options:
         keep = _number(options, "keep", 0)
         return cls(
             snapshot,
+            feed,
             prefix,
             KEPT if keep is None else keep,
             _number(options, "max-changes", 0),
@@ -63,16 +73,20 @@ class Options:
         """The limits for a dataset of so many objects.
 
         `zfs diff` costs up to some twenty times as much per change as a walk per file, so after
-        one change in twenty objects a walk would have been done.
+        one change in twenty objects a walk would have been done. An object of `zfs send` costs a
+        few looks at its directory, at itself and at the catalogue.
         """
         changes, wait_s = self.max_changes, None
+        named = self.max_changes
         if self.max_minutes is not None:
             wait_s = self.max_minutes * 60.0
         if changes is None:
             changes = max(FEWEST_CHANGES, objects // OBJECTS_PER_CHANGE)
         if wait_s is None:
             wait_s = max(SHORTEST_WAIT_S, objects * WAIT_S_PER_OBJECT)
-        return Limits(changes, wait_s)
+        if named is None:
+            named = max(FEWEST_OBJECTS, objects // OBJECTS_PER_OBJECT)
+        return Limits(changes, named, wait_s)
 
 
 def _judge_snapshot(snapshot: str, options: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The discoverer `zfs`: a snapshot to read, and the hints of `zfs diff` since the last one."""
+"""The discoverer `zfs`: a snapshot to read, and the hints of ZFS since the last one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,9 +9,10 @@ from n2s_core.model import Discovery, Mark, Source
 from n2s_core.relpath import RelPath, show
 from n2s_plugins.zfs.command import Runner, ShRunner
 from n2s_plugins.zfs.commands import Snapshot, Zfs
-from n2s_plugins.zfs.feed import Pair, read_feed
+from n2s_plugins.zfs.feed import Feed, Pair, read_feed
 from n2s_plugins.zfs.mounts import Place, find_place, left_out, parse_mounts, why_not
 from n2s_plugins.zfs.options import Options
+from n2s_plugins.zfs.sending import read_stream
 from n2s_plugins.zfs.snapshots import (
     Holds,
     LinuxMachine,
@@ -26,7 +27,7 @@ from n2s_plugins.zfs.snapshots import (
 class ZfsDiff:
     """Asks ZFS what differs between two snapshots.
 
-    Where `zfs diff` cannot tell, the snapshot is walked, and the discovery says why.
+    Where ZFS cannot tell, the snapshot is walked, and the discovery says why.
     """
 
     name = "zfs"
@@ -83,7 +84,7 @@ class ZfsDiff:
                 if base is not None:
                     pair = Pair(place, base, new, doubts, root)
                     try:
-                        fed = read_feed(stack, self._zfs, self._machine, options, pair)
+                        fed = self._fed(stack, options, pair, source)
                         doubts = fed.doubts
                     except DiscoveryError as error:
                         why = str(error)
@@ -93,13 +94,18 @@ class ZfsDiff:
                     complete=fed is None,
                     changes=source.walk(root) if fed is None else fed.changes,
                     fallback=why,
-                    doubts_links=fed is not None,
+                    doubts_links=fed is not None and fed.doubts_links,
                 )
         except BaseException:
             if base is None or base.guid != new.guid:
                 with suppress(DiscoveryError):  # what went wrong before is what the user must see
                     holds.release(new.name)
             raise
+
+    def _fed(self, stack: ExitStack, options: Options, pair: Pair, source: Source) -> Feed:
+        if options.feed == "send":
+            return read_stream(stack, self._zfs, self._machine, options, pair, source=source)
+        return read_feed(stack, self._zfs, self._machine, options, pair)
 
     def _place(self, root: bytes) -> Place:
         root = self._machine.resolve(root)

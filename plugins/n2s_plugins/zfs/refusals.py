@@ -1,6 +1,6 @@
 """What zfs says when it refuses, and what to do about it."""
 
-PERMISSIONS = "diff,hold,release,snapshot,mount,destroy"
+PERMISSIONS = "send,diff,hold,release,snapshot,mount,destroy"
 
 _NO_MODULE = "The kernel module of ZFS is not loaded. As root: modprobe zfs."
 _HELD = "Somebody holds or uses this snapshot; zfs holds SNAPSHOT says who."

@@ -7,17 +7,19 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from n2s_core.clock import SECOND_NS, iso
 from n2s_core.errors import DiscoveryError
-from n2s_core.relpath import RelPath, join, show
+from n2s_core.relpath import RelPath, show, split
 from n2s_plugins.zfs.commands import Snapshot, Zfs
 from n2s_plugins.zfs.doubts import UNKNOWN
 from n2s_plugins.zfs.mounts import CONTROL
 
+_PARTS = 15
+"""So many components of up to 255 bytes are no more than a path may have."""
 _TAG = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,99}")
 _TIME = r"-\d{8}T\d{6}Z-\d{9}"
 
@@ -118,6 +120,9 @@ class Machine(Protocol):
     def inode(self, directory: bytes, path: RelPath) -> int | None:
         """The inode number of a path; None when it is not there, UNKNOWN when that is unknown."""
 
+    def entries(self, directory: bytes, path: RelPath) -> Iterator[tuple[bytes, int]]:
+        """Names in the directory `path` with their inode numbers; none when there is none."""
+
     def entered(
         self, zfs: Zfs, mountpoint: bytes, snapshot: Snapshot
     ) -> AbstractContextManager[bytes]:
@@ -144,10 +149,18 @@ class LinuxMachine:
     def inode(self, directory: bytes, path: RelPath) -> int | None:
         """See `Machine`."""
         try:
-            return os.lstat(join(directory, path)).st_ino
+            with _folder(directory, split(path)[0]) as folder:
+                name = split(path)[1] or b"."
+                return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
         except OSError as error:
-            gone = error.errno in {errno.ENOENT, errno.ENOTDIR}
+            gone = error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
             return None if gone else UNKNOWN
+
+    def entries(self, directory: bytes, path: RelPath) -> Iterator[tuple[bytes, int]]:
+        """See `Machine`. What cannot be read is as good as empty: its files are searched."""
+        with suppress(OSError), _folder(directory, path) as folder, os.scandir(folder) as found:
+            for entry in found:
+                yield os.fsencode(entry.name), entry.inode()
 
     @contextmanager
     def entered(self, zfs: Zfs, mountpoint: bytes, snapshot: Snapshot) -> Iterator[bytes]:
@@ -164,6 +177,24 @@ class LinuxMachine:
             yield directory
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _folder(root: bytes, path: RelPath) -> Iterator[int]:
+    """A directory below `root`, opened piece by piece: a path may be longer than the kernel takes.
+
+    Raises OSError, for a symlink on the way as well.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(root, flags)
+    try:
+        for at in range(0, len(parts := path.split(b"/")) if path else 0, _PARTS):
+            inside = os.open(b"/".join(parts[at : at + _PARTS]), flags, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inside
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _open_snapshot(directory: bytes, mountpoint: bytes) -> int | None:

@@ -1,7 +1,8 @@
 """Recorded answers of real ZFS, and a zfs command that plays them back.
 
 Each `data/VERSION.json.xz` has `cases` (a script, the snapshots that it took, the whole tree of
-each and what `zfs diff -FHt` said between them), `commands` (commands that succeed or fail),
+each, what `zfs diff -FHt` said between them, and what `zfs send -L -e -c -i` sent, with zeros for
+contents and checksums), `commands` (commands that succeed or fail),
 `mounts` (/proc/self/mounts) and `get` (properties).
 """
 
@@ -9,7 +10,7 @@ import json
 import lzma
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,12 +19,15 @@ from typing import Any
 
 from n2s_core.errors import DiscoveryError
 from n2s_core.model import Change, Source
+from n2s_core.relpath import split
 from n2s_plugins.zfs.command import Ran, Take
 from n2s_plugins.zfs.commands import Snapshot, Zfs
 
 DATA = Path(__file__).parent / "data"
 VERSIONS = ("2.1", "2.3")
 
+ROOT_NUMBER = 34
+"""Of the root directory of every dataset that was recorded; its snapshots show another."""
 Tree = dict[bytes, dict[str, Any]]
 
 
@@ -74,6 +78,15 @@ class Diff:
             if (one["from"], one["to"]) == (self.old, self.new)
         )
 
+    @property
+    def stream(self) -> bytes:
+        """What zfs send sent."""
+        return next(
+            b64decode(one["stream"])
+            for one in self.recording["sends"]
+            if (one["from"], one["to"]) == (self.old, self.new)
+        )
+
 
 DIFFS = [
     Diff(version, name, one["from"], one["to"])
@@ -104,6 +117,7 @@ class PlayedZfs:
     dataset: str
     snapshots: list[Kept]
     stdout: bytes = b""
+    stream: bytes = b""
     stderr: bytes = b""
     exit_code: int = 0
     filesystems: str = ""
@@ -120,8 +134,8 @@ class PlayedZfs:
         verb = words[0]
         if verb in self.refuses:
             return failed(self.refuses[verb])
-        if verb == "diff":
-            return self._diff(take)
+        if verb in {"diff", "send"}:
+            return self._printed(self.stdout if verb == "diff" else self.stream, verb, take)
         answer: Callable[[list[str]], str | Ran] = getattr(self, f"_{verb}")
         found = answer(words[1:])
         if isinstance(found, Ran):
@@ -129,11 +143,11 @@ class PlayedZfs:
         take(found.encode())
         return Ran(0, b"")
 
-    def _diff(self, take: Take) -> Ran:
-        for start in range(0, len(self.stdout), self.piece_bytes):
-            if not take(self.stdout[start : start + self.piece_bytes]):
+    def _printed(self, text: bytes, verb: str, take: Take) -> Ran:
+        for start in range(0, len(text), self.piece_bytes):
+            if not take(text[start : start + self.piece_bytes]):
                 return Ran(-9, b"", "it printed more than was wanted")
-        return Ran(self.exit_code, self.stderr)
+        return Ran(self.exit_code, self.stderr) if verb == "diff" else Ran(0, b"")
 
     def _list(self, words: list[str]) -> str:
         if "bookmark" in words:
@@ -200,8 +214,19 @@ class PlayedMachine:
         return self.used
 
     def inode(self, directory: bytes, path: bytes) -> int | None:
-        entry = self.trees[directory.rpartition(b"/")[2].decode()].get(path)
+        if b"/.zfs/snapshot/" not in directory:
+            return ROOT_NUMBER
+        entry = self._tree(directory).get(path)
         return None if entry is None else int(entry["ino"])
+
+    def entries(self, directory: bytes, path: bytes) -> Iterator[tuple[bytes, int]]:
+        for one, entry in self._tree(directory).items():
+            parent, name = split(one)
+            if one and parent == path:
+                yield name, int(entry["ino"])
+
+    def _tree(self, directory: bytes) -> Tree:
+        return self.trees[directory.rpartition(b"/")[2].decode()]
 
     @contextmanager
     def entered(self, zfs: Zfs, mountpoint: bytes, snapshot: Snapshot) -> Iterator[bytes]:
@@ -223,6 +248,7 @@ def played(diff: Diff) -> tuple[PlayedZfs, PlayedMachine]:
         case["dataset"],
         kept,
         bytes_of(answer, "stdout"),
+        diff.stream,
         bytes_of(answer, "stderr"),
         answer["rc"],
     )
@@ -240,6 +266,8 @@ class Asker:
     dataset: str = "home"
     walked: list[bytes] = field(default_factory=list)
     reported: list[tuple[bytes, str]] = field(default_factory=list)
+    stored: Tree = field(default_factory=dict)
+    searched: list[set[int]] = field(default_factory=list)
 
     @property
     def source(self) -> Source:
@@ -250,4 +278,24 @@ class Asker:
         def report(path: bytes, error: str) -> None:
             self.reported.append((path, error))
 
-        return Source(self.root, self.dataset, walk, report, self.options)
+        return Source(
+            self.root,
+            self.dataset,
+            walk,
+            report,
+            self.options,
+            names_of=self._names_of,
+            search=self._search,
+        )
+
+    def _names_of(self, number: int) -> list[bytes]:
+        return [
+            path
+            for path, entry in self.stored.items()
+            if entry["ino"] == number and (entry["nlink"] > 1 or entry["type"] == "dir")
+        ]
+
+    def _search(self, numbers: Collection[int]) -> Iterator[tuple[int, bytes]]:
+        self.searched.append(set(numbers))
+        found = ((entry["ino"], path) for path, entry in self.stored.items())
+        return (one for one in found if one[0] in numbers)

@@ -27,7 +27,7 @@ class Nas:
     def __init__(self, *snapshots: Kept, mounts: bytes = MOUNTS) -> None:
         self.zfs = PlayedZfs("tank/data", list(snapshots), stdout=LINE)
         self.machine = PlayedMachine(mounts)
-        self.asker = Asker(b"/tank/data")
+        self.asker = Asker(b"/tank/data", {"feed": "diff"})
         self.mark: bytes | None = None
         self._time_ns = NOW_NS
 
@@ -334,7 +334,7 @@ def test_a_base_that_cannot_be_entered_means_a_walk() -> None:
 def test_a_missing_permission_ends_the_push_and_says_which(verb: str) -> None:
     nas = Nas()
     nas.zfs.refuses = {verb: "cannot create snapshots : permission denied\n"}
-    with pytest.raises(DiscoveryError, match="zfs allow USER diff,hold,release,snapshot"):
+    with pytest.raises(DiscoveryError, match="zfs allow USER send,diff,hold,release,snapshot"):
         nas.push()
 
 

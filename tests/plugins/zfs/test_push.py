@@ -45,7 +45,7 @@ class Pool:
         text = "".join(f"1795205118.920000000 {line}\n" for line in lines).replace(" ", "\t")
         self.zfs.stdout = text.replace("MNT", str(self.dataset.root)).encode()
         with self.dataset.space() as space:
-            return push(space, PushOrder(using="zfs"), quiet)[0]
+            return push(space, PushOrder(using="zfs", options={"feed": "diff"}), quiet)[0]
 
 
 @pytest.fixture
