@@ -157,6 +157,21 @@ def test_what_the_feed_missed_is_found_by_the_audit_and_doubted_from_then_on(
     dataset.assert_restores()
 
 
+def test_the_entries_of_directories_that_the_feed_names_are_audited(
+    dataset: Dataset, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("n2s_core.flows.comparing.audited_span", lambda _live: 3)
+    write(dataset, "a/one", "z/one", "z/two", "z/sub/three")
+    push_told(dataset)
+    push_told(dataset, b"z")
+    write(dataset, "z/new")
+    (dataset.root / "z/two").write_bytes(b"changed in silence")
+    done = push_told(dataset, b"z")
+    assert done.fallback == "The feed did not name z/new and 1 other paths that had changed."
+    assert done.audit.missed == 2
+    dataset.assert_restores()
+
+
 def test_audits_go_through_the_whole_tree(
     dataset: Dataset, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from n2s_core.errors import DiscoveryError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import LiveRow
 from n2s_core.flows.audit import Audit, audited_span
-from n2s_core.flows.compare import Difference, Seen, merge
+from n2s_core.flows.compare import Difference, Seen, is_same, merge
 from n2s_core.flows.lookup import Lookup
 from n2s_core.flows.spread import SPANS_PER_PROCESS, SPREAD_FROM, Spread
 from n2s_core.model import (
@@ -23,7 +23,7 @@ from n2s_core.model import (
 )
 from n2s_core.reading import Directories
 from n2s_core.relpath import EVERYTHING, ROOT, RelPath, Span, below, show
-from n2s_core.walking import Walk, walk
+from n2s_core.walking import Walk, children, walk
 
 MOST_FAILURES = 10_000
 
@@ -119,6 +119,12 @@ class Comparison:
             and not lookup.covers(found.path)
         ]
         looked = seen.unchanged + len(missed)
+        for directory in lookup.unlisted:
+            if looked >= 2 * audited_span(self.catalogue.dataset.live_files):
+                break
+            found, unnamed = self._look_into(directory, discovery.root, lookup)
+            looked += found
+            missed += (one for one in unnamed if one not in missed)
         self.audit = Audit(looked, len(missed))
         self.catalogue.note_audit(high or ROOT, looked=looked, missed=missed)
         if not missed:
@@ -128,6 +134,23 @@ class Comparison:
             + (f" and {len(missed) - 1} other paths" if len(missed) > 1 else "")
             + " that had changed."
         )
+
+    def _look_into(
+        self, directory: RelPath, root: bytes, lookup: Lookup
+    ) -> tuple[int, list[RelPath]]:
+        """Compare the entries of a directory; how many there are, and those nobody named."""
+        stored = {row[0]: row for row in self.catalogue.live_children(directory)}
+        there = dict(children(root, directory, self.excludes, self.note_failure))
+        paths = [one for one in sorted({*stored, *there}) if not lookup.covers(one)]
+        if directory in self.seen.protected:
+            return 0, []
+        return len(paths), [
+            path
+            for path in paths
+            if path not in self.seen.protected
+            and (path not in stored or stored[path][5] not in {UNSURE, LOST})
+            and not (path in stored and path in there and is_same(there[path], stored[path]))
+        ]
 
     def _side_by_side(self, whole: Walk, spread: Spread) -> Iterator[Difference]:
         """The same differences in the same order, found by several processes."""

@@ -25,6 +25,9 @@ def _live_row(row: FileRow) -> LiveRow:
     return tuple(getattr(row, name) for name in LiveStat._fields)
 
 
+MOST_UNLISTED = 1000
+
+
 @dataclass(slots=True)
 class Lookup:
     """Looks at hinted paths one by one.
@@ -32,7 +35,8 @@ class Lookup:
     `live_below(path)` yields the live rows strictly below; `report` takes paths that cannot be
     looked at. With `lists` the entries of each hinted directory are compared as well. With `shares`
     what moved with a directory is found where it was stored. Files that changed and were found
-    although nobody named them are in `surprises`.
+    although nobody named them are in `surprises`; `unlisted` are named directories, the first of
+    them, whose entries were not compared.
     """
 
     root: bytes
@@ -45,6 +49,7 @@ class Lookup:
     lists: bool = False
     shares: bool = False
     surprises: list[RelPath] = field(default_factory=list)
+    unlisted: list[RelPath] = field(default_factory=list)
     _named: bool = True
     _looked_at: set[RelPath] = field(default_factory=set)
     _subtrees: set[RelPath] = field(default_factory=set)
@@ -54,28 +59,33 @@ class Lookup:
     def differences(self, changes: Iterable[Change]) -> Iterator[Difference]:
         """Differences at the hinted paths and at the directories above them, each path once."""
         for change in changes:
-            path = change.path
-            above = ancestors(path)
-            if any(directory in self._subtrees for directory in above):
+            if (yield from self._is_reached(change.path)):
+                yield from self._hinted(change)
+
+    def _is_reached(self, path: RelPath) -> Generator[Difference, None, bool]:
+        """Whether there is a directory above the path in which it has not been looked at yet."""
+        above = ancestors(path)
+        if any(directory in self._subtrees for directory in above):
+            return False
+        for directory in above:
+            if self.excludes.enters(directory):
                 continue
-            blocked = False
-            for directory in above:
-                if self.excludes.enters(directory):
-                    continue
-                stat = yield from self._one(directory)
-                blocked = stat is None or not statlib.S_ISDIR(stat.st_mode)
-                if blocked or directory in self._subtrees:
-                    blocked = True
-                    break
-            if blocked:
-                continue
-            if change.kind not in _ALONE:
-                yield from self._subtree(path)
-                continue
-            stat = yield from self._one(path)
-            lists = self.lists or change.kind is ChangeKind.ENTRIES
-            if lists and stat is not None and statlib.S_ISDIR(stat.st_mode):
-                yield from self._entries(path)
+            stat = yield from self._one(directory)
+            if stat is None or not statlib.S_ISDIR(stat.st_mode) or directory in self._subtrees:
+                return False
+        return True
+
+    def _hinted(self, change: Change) -> Iterator[Difference]:
+        if change.kind not in _ALONE:
+            yield from self._subtree(change.path)
+            return
+        stat = yield from self._one(change.path)
+        if stat is None or not statlib.S_ISDIR(stat.st_mode):
+            return
+        if self.lists or change.kind is ChangeKind.ENTRIES:
+            yield from self._entries(change.path)
+        elif len(self.unlisted) < MOST_UNLISTED:
+            self.unlisted.append(change.path)
 
     def unnamed(self, paths: Iterable[RelPath]) -> Iterator[Difference]:
         """Differences at paths that are looked at because nobody might name them."""

@@ -12,7 +12,8 @@ from n2s_plugins.zfs.refusals import refusal
 class Snapshot:
     """One snapshot. `name` is POOL/DATASET@NAME; `guid` stays when it is renamed.
 
-    `created_txg` orders the snapshots of one dataset; `holds` counts who holds it.
+    `created_txg` orders the snapshots of one dataset; `holds` counts who holds it. What is left of
+    a snapshot as a bookmark (POOL/DATASET#NAME) can be neither held nor read.
     """
 
     name: str
@@ -24,6 +25,11 @@ class Snapshot:
     def short(self) -> str:
         """What comes after the @."""
         return self.name.partition("@")[2]
+
+    @property
+    def is_bookmark(self) -> bool:
+        """Whether only a bookmark is left of it."""
+        return "#" in self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +121,11 @@ class Zfs:
             raise DiscoveryError(message)
 
     def send(self, old: str, new: str, *, take: Take, wait_s: float) -> None:
-        """Hand over the stream from `old` to `new`, as it lies on disk: compressed.
+        """Hand over the stream from `old` (or a bookmark) to `new`, as it lies on disk: compressed.
 
         Raises DiscoveryError unless it ended well.
         """
-        base = f"@{old.partition('@')[2]}"
-        command = ["zfs", "send", "-L", "-e", "-c", "-i", base, new]
+        command = ["zfs", "send", "-L", "-e", "-c", "-i", old, new]
         ran = self._runner.run(command, take=take, wait_s=wait_s)
         what = f"zfs send from {old} to {new}"
         if ran.stopped is not None:

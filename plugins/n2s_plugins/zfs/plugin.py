@@ -64,15 +64,11 @@ class ZfsDiff:
             if not source.leaves_out(path):
                 source.report(path, sentence)
         new, listed = self._new_snapshot(options, place)
-        mark, base, why = self._base(since, place, new, listed)
+        mark, base, why = self._base(since, place, new, listed, by_stream=options.feed == "send")
         holds = Holds(self._zfs, hold_tag(source.dataset), listed)
         try:
             holds.take(new)
-            if base is not None:
-                try:
-                    holds.take(base)
-                except DiscoveryError as error:  # somebody destroyed it just now
-                    base, why = None, str(error)
+            base, why = _held(holds, base, why)
             wanted = [new] if base is None else [new, base]
             if since is not None:
                 holds.release_all_but(*wanted)
@@ -101,6 +97,10 @@ class ZfsDiff:
                 with suppress(DiscoveryError):  # what went wrong before is what the user must see
                     holds.release(new.name)
             raise
+        if source.dry_run and (base is None or base.guid != new.guid):
+            holds.release(new.name)
+            if options.snapshot is None:
+                self._zfs.destroy(new.name)
 
     def _fed(self, stack: ExitStack, options: Options, pair: Pair, source: Source) -> Feed:
         if options.feed == "send":
@@ -126,9 +126,18 @@ class ZfsDiff:
         return _named(name, place, listed), listed
 
     def _base(
-        self, since: Mark | None, place: Place, new: Snapshot, listed: Sequence[Snapshot]
+        self,
+        since: Mark | None,
+        place: Place,
+        new: Snapshot,
+        listed: Sequence[Snapshot],
+        *,
+        by_stream: bool,
     ) -> tuple[SnapshotMark | None, Snapshot | None, str | None]:
-        """The mark and its snapshot, found by guid whatever it is called now, or why not."""
+        """The mark and its snapshot, found by guid whatever it is called now, or why not.
+
+        For a stream the bookmark of a snapshot will do.
+        """
         if since is None:
             return None, None, None
         mark = SnapshotMark.decode(since)
@@ -136,20 +145,13 @@ class ZfsDiff:
             return None, None, "The mark of the last push is not one that this zfs plugin writes."
         base = next((one for one in listed if one.guid == mark.guid), None)
         if base is None:
-            return mark, None, self._gone(mark, place)
+            bookmark = self._zfs.bookmarks(place.dataset).get(mark.guid)
+            if bookmark is not None and by_stream:
+                return mark, Snapshot(bookmark, mark.guid, created_txg=0, holds=0), None
+            return mark, None, _gone(mark, place, bookmark)
         if base.created_txg > new.created_txg:
             return mark, None, f"The last push read {base.name}, which is newer than {new.name}."
         return mark, base, None
-
-    def _gone(self, mark: SnapshotMark, place: Place) -> str:
-        gone = (
-            f"The snapshot that the last push read (guid {mark.guid} of {mark.dataset}) is not"
-            f" among those of {place.dataset} any more"
-        )
-        bookmark = self._zfs.bookmarks(place.dataset).get(mark.guid)
-        if bookmark is not None:
-            return f"{gone}; zfs diff cannot start from its bookmark {bookmark}."
-        return f"{gone}."
 
     def _prune(self, options: Options, place: Place, wanted: Sequence[Snapshot]) -> None:
         """Destroy the plugin's own snapshots that are too many; holds protect the rest."""
@@ -160,6 +162,29 @@ class ZfsDiff:
         for snapshot in superfluous(listed, options.prefix, keep=options.keep):
             if snapshot.guid not in guids:
                 self._zfs.destroy(snapshot.name)
+
+
+def _gone(mark: SnapshotMark, place: Place, bookmark: str | None) -> str:
+    gone = (
+        f"The snapshot that the last push read (guid {mark.guid} of {mark.dataset}) is not"
+        f" among those of {place.dataset} any more"
+    )
+    if bookmark is not None:
+        return f"{gone}; zfs diff cannot start from its bookmark {bookmark}, feed=send can."
+    return f"{gone}."
+
+
+def _held(
+    holds: Holds, base: Snapshot | None, why: str | None
+) -> tuple[Snapshot | None, str | None]:
+    """The base, held, or why there is none; somebody may have destroyed it just now."""
+    if base is None:
+        return None, why
+    try:
+        holds.take(base)
+    except DiscoveryError as error:
+        return None, str(error)
+    return base, None
 
 
 def _named(name: str, place: Place, listed: Sequence[Snapshot]) -> Snapshot:

@@ -9,11 +9,11 @@ from typing import IO
 
 from n2s_core.errors import DiscoveryError
 from n2s_core.model import Source
-from n2s_core.relpath import ROOT
+from n2s_core.relpath import ROOT, RelPath
 from n2s_plugins.zfs.commands import Zfs
 from n2s_plugins.zfs.feed import Feed, Pair
 from n2s_plugins.zfs.options import Limits, Options
-from n2s_plugins.zfs.sent import Sent, Tree
+from n2s_plugins.zfs.sent import Inode, Sent, Tree
 from n2s_plugins.zfs.snapshots import Machine
 from n2s_plugins.zfs.stream import Object, Stream
 
@@ -36,7 +36,10 @@ def read_stream(
     if root is None:
         message = f"The root of {place.dataset} cannot be looked at."
         raise DiscoveryError(message)
-    before = stack.enter_context(machine.entered(zfs, place.mountpoint, pair.base))
+    old_inode: Inode = _unknown
+    if not pair.base.is_bookmark:
+        before = stack.enter_context(machine.entered(zfs, place.mountpoint, pair.base))
+        old_inode = partial(machine.inode, before)
     limits = options.limits(machine.objects(place.mountpoint))
     try:
         spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - entered
@@ -47,13 +50,17 @@ def read_stream(
     tree = Tree(
         root=root,
         entries=partial(machine.entries, pair.root),
-        old_inode=partial(machine.inode, before),
+        old_inode=old_inode,
         new_inode=partial(machine.inode, pair.root),
         names_of=source.names_of,
         search=source.search,
     )
     changes = Sent(tree).changes(lambda: _kept(spool))
     return Feed(changes, pair.doubts, doubts_links=False)
+
+
+def _unknown(_path: RelPath) -> None:
+    """Nothing can be asked of the old snapshot; more is searched in the catalogue then."""
 
 
 def _keep(zfs: Zfs, pair: Pair, spool: IO[bytes], limits: Limits) -> None:

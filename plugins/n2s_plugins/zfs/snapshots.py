@@ -88,8 +88,8 @@ class Holds:
         self._held = {name for name, found in tags.items() if tag in found}
 
     def take(self, snapshot: Snapshot) -> None:
-        """Hold it, unless it is held already."""
-        if snapshot.name not in self._held:
+        """Hold it, unless it is held already or is a bookmark."""
+        if snapshot.name not in self._held and not snapshot.is_bookmark:
             self._zfs.hold(self._tag, snapshot.name)
             self._held.add(snapshot.name)
 

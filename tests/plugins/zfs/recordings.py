@@ -264,6 +264,7 @@ class Asker:
     root: bytes
     options: dict[str, str] = field(default_factory=dict)
     dataset: str = "home"
+    dry_run: bool = False
     walked: list[bytes] = field(default_factory=list)
     reported: list[tuple[bytes, str]] = field(default_factory=list)
     stored: Tree = field(default_factory=dict)
@@ -284,6 +285,7 @@ class Asker:
             walk,
             report,
             self.options,
+            dry_run=self.dry_run,
             names_of=self._names_of,
             search=self._search,
         )

@@ -183,6 +183,19 @@ def test_the_bookmark_of_a_base_that_is_gone_is_named() -> None:
     assert "its bookmark tank/data#last" in str(nas.push().fallback)
 
 
+def test_a_rehearsal_leaves_no_snapshot_and_no_hold() -> None:
+    nas = Nas()
+    nas.push()
+    before, held = [one.name for one in nas.zfs.snapshots], nas.held
+    nas.asker.dry_run = True
+    nas.push(moves=False)
+    assert ([one.name for one in nas.zfs.snapshots], nas.held) == (before, held)
+    other = nas.snapshot("daily-1", "g1")
+    nas.push(moves=False)
+    assert [one.name for one in nas.zfs.snapshots] == [*before, other]
+    assert nas.held == held
+
+
 @pytest.mark.parametrize("mark", [b"", b"\xff", b"[]", b"{}", b'{"zfs": 2}', b'{"zfs":1,"guid":5}'])
 def test_a_foreign_mark_means_a_walk(mark: bytes) -> None:
     nas = Nas()

@@ -44,7 +44,7 @@ class Pushed:
     mark: bytes | None
 
 
-def push(diff: Diff, feed: str, mark: bytes | None = None) -> Pushed:
+def push(diff: Diff, feed: str, mark: bytes | None = None, *, bookmark: bool = False) -> Pushed:
     zfs, machine = played(diff)
     case = diff.recording
     asker = Asker(machine_root(machine.text))
@@ -54,8 +54,11 @@ def push(diff: Diff, feed: str, mark: bytes | None = None) -> Pushed:
     asker.stored = old
     if mark is None:
         mark = SnapshotMark(case["dataset"], guids[diff.old]).encode()
+    if bookmark:
+        zfs.bookmarks = f"{case['dataset']}#old\t{guids[diff.old]}\n"
+        zfs.snapshots = [one for one in zfs.snapshots if one.guid != guids[diff.old]]
     with ZfsDiff(zfs, machine).discover(asker.source, mark) as discovery:
-        assert sorted(machine.inside) == sorted({diff.old, diff.new})
+        assert sorted(machine.inside) == sorted({diff.new} if bookmark else {diff.old, diff.new})
         if discovery.complete:
             assert asker.walked == [discovery.root]
             assert discovery.fallback is not None
@@ -101,6 +104,12 @@ def test_a_push_by_zfs_diff_arrives_at_the_new_tree(diff: Diff) -> None:
 @pytest.mark.parametrize("diff", DIFFS, ids=str)
 def test_a_push_by_the_objects_of_the_stream_arrives_at_the_new_tree(diff: Diff) -> None:
     assert push(diff, "send") == Pushed([], None, push(diff, "send").mark)
+
+
+@pytest.mark.parametrize("diff", DIFFS, ids=str)
+def test_a_bookmark_of_the_old_snapshot_is_enough_for_a_stream(diff: Diff) -> None:
+    pushed = push(diff, "send", bookmark=True)
+    assert (pushed.wrong, pushed.walked) == ([], None)
 
 
 def test_only_these_recorded_diffs_end_in_a_walk() -> None:

@@ -59,7 +59,8 @@ def pool_in_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(3 << 30)
     Path("/run/zfs.key").write_bytes(b"k" * 32)  # some recorded scripts use it
-    make = ["zpool", "create", "-O", "atime=off", "-m", str(mounted), POOL, str(image)]
+    make = ["zpool", "create", "-O", "atime=off", "-O", "acltype=posixacl"]
+    make += ["-O", "compression=off", "-m", str(mounted), POOL, str(image)]
     subprocess.run(make, check=True)
     yield mounted
     subprocess.run(["zpool", "destroy", "-f", POOL], check=True)
@@ -89,8 +90,10 @@ class Volume(Dataset):
         rows = zfs("list", "-Ht", "snapshot", "-d1", "-s", "createtxg", "-o", "name", self.name)
         return [one.partition("@")[2] for one in rows.split()]
 
-    def compare(self, tree: Path, changeset: str = "latest") -> None:
-        assert differences(describe(tree), describe(self.pull(changeset))) == []
+    def compare(self, tree: Path, *, without: frozenset[bytes] = frozenset()) -> None:
+        pulled = self.pull()
+        subprocess.run(["zpool", "sync"], check=True)  # only then it is known what has holes
+        assert differences(describe(tree, ignore=without), describe(pulled)) == []
 
 
 def release(name: str) -> None:
@@ -136,7 +139,9 @@ def test_a_recorded_script_is_stored_snapshot_by_snapshot(pool: Path, name: str)
         done = made.feed(snapshot)
         assert (done.fallback, done.audit.missed) == (None, 0)
         assert done.complete is (number == 0)
-        made.compare(root / ".zfs/snapshot" / snapshot)
+        others = frozenset(one.path for one in done.failures if "dataset" in one.error)
+        assert len(others) == len(done.failures)
+        made.compare(root / ".zfs/snapshot" / snapshot, without=others)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -179,7 +184,8 @@ def test_its_own_snapshots_are_kept_until_they_are_too_many(new: Volume) -> None
     assert subprocess.run(["zfs", "destroy", f"{new.name}@{held[0]}"], check=False).returncode
 
 
-def test_a_base_that_is_gone_is_a_walk_that_says_so(new: Volume) -> None:
+@pytest.mark.parametrize("feed", ["send", "diff"])
+def test_of_a_base_that_is_gone_a_bookmark_is_enough_for_a_stream(new: Volume, feed: str) -> None:
     (new.root / "f").write_bytes(b"1")
     zfs("snapshot", f"{new.name}@one")
     new.feed("one")
@@ -187,9 +193,8 @@ def test_a_base_that_is_gone_is_a_walk_that_says_so(new: Volume) -> None:
     zfs("bookmark", f"{new.name}@one", f"{new.name}#one")
     zfs("destroy", f"{new.name}@one")
     (new.root / "f").write_bytes(b"22")
-    done = new.feed()
-    assert done.complete
-    assert "#one" in str(done.fallback)
+    done = new.feed(feed=feed)
+    assert (done.complete, done.fallback is None) == (feed == "diff", feed == "send")
     new.compare(new.root)
 
 
