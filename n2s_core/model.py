@@ -66,6 +66,8 @@ class Discovery:
     Changes that are not complete are a feed. Iterating it raises DiscoveryError when it turns out
     to be wrong or cut off; the tree is walked then. With `doubts_links` the feed may miss names of
     files that have several: all of those are looked at, and the entries of named directories.
+    `named_later(path)` says whether the discoverer saw a change of the path, or below it, after
+    `until`: of a tree that is read while it changes, that is no change that the feed missed.
     """
 
     root: bytes
@@ -74,6 +76,7 @@ class Discovery:
     changes: Iterator[Change]
     fallback: str | None = None
     doubts_links: bool = False
+    named_later: Callable[[RelPath], bool] = lambda _path: False
 
 
 @dataclass(frozen=True, slots=True)

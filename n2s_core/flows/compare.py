@@ -15,7 +15,7 @@ from n2s_core.facts import LiveRow, LiveStat
 from n2s_core.jobs import Known
 from n2s_core.model import Change
 from n2s_core.reading import file_type, inode_number
-from n2s_core.relpath import RelPath, is_below, show
+from n2s_core.relpath import RelPath, is_below, is_safe, show
 
 
 class Difference(NamedTuple):
@@ -120,6 +120,20 @@ def merge(  # noqa: C901 - the one loop over every path: a call would cost more 
 
 
 _END: LiveRow = (None,)
+
+
+def judge(path: RelPath) -> None:
+    """Raise DiscoveryError for what is no path in the tree: nothing outside is ever stored."""
+    if not is_safe(path):
+        message = f"The discovery named {show(path)}, which is no path in the tree."
+        raise DiscoveryError(message)
+
+
+def judged(changes: Iterable[Change]) -> Iterator[Change]:
+    """The changes, each of them judged."""
+    for change in changes:
+        judge(change.path)
+        yield change
 
 
 def _not_complete(path: RelPath, stat: os.stat_result | None, last: RelPath | None) -> str:

@@ -8,7 +8,7 @@ from n2s_core.errors import DiscoveryError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import LiveRow
 from n2s_core.flows.audit import Audit, audited_span
-from n2s_core.flows.compare import Difference, Seen, is_same, merge
+from n2s_core.flows.compare import Difference, Seen, is_same, judged, merge
 from n2s_core.flows.lookup import Lookup
 from n2s_core.flows.spread import SPANS_PER_PROCESS, SPREAD_FROM, Spread
 from n2s_core.model import (
@@ -74,7 +74,8 @@ class Comparison:
             and self.catalogue.dataset.live_files >= SPREAD_FROM
         ):
             return self._side_by_side(changes, self.spread(changes.root))
-        return merge(changes, self._live(EVERYTHING), self.seen)
+        trusted = changes if isinstance(changes, Walk) else judged(changes)
+        return merge(trusted, self._live(EVERYTHING), self.seen)
 
     def _fed(self, discovery: Discovery, source: Directories) -> Iterator[Difference]:
         """What a feed names, and a share of what it does not; all of the tree if it is wrong."""
@@ -117,6 +118,7 @@ class Comparison:
             for found in merge(changes, self._live(span), seen)
             if not (found.live and found.live.ctime_ns in (UNSURE, LOST))
             and not lookup.covers(found.path)
+            and not discovery.named_later(found.path)
         ]
         looked = seen.unchanged + len(missed)
         for directory in lookup.unlisted:
@@ -124,7 +126,9 @@ class Comparison:
                 break
             found, unnamed = self._look_into(directory, discovery.root, lookup)
             looked += found
-            missed += (one for one in unnamed if one not in missed)
+            missed += (
+                one for one in unnamed if one not in missed and not discovery.named_later(one)
+            )
         self.audit = Audit(looked, len(missed))
         self.catalogue.note_audit(high or ROOT, looked=looked, missed=missed)
         if not missed:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from n2s_core.catalogue_port import PushCatalogue
 from n2s_core.excludes import Excludes
 from n2s_core.facts import LiveRow, LiveStat
-from n2s_core.flows.compare import Difference, Seen, is_same, merge
+from n2s_core.flows.compare import Difference, Seen, is_same, judge, merge
 from n2s_core.model import Change, ChangeKind, FileRow, FileType
 from n2s_core.reading import Directories, describe, inode_number, is_gone
 from n2s_core.relpath import RelPath, ancestors, below, is_below
@@ -59,6 +59,7 @@ class Lookup:
     def differences(self, changes: Iterable[Change]) -> Iterator[Difference]:
         """Differences at the hinted paths and at the directories above them, each path once."""
         for change in changes:
+            judge(change.path)
             if (yield from self._is_reached(change.path)):
                 yield from self._hinted(change)
 
@@ -102,17 +103,25 @@ class Lookup:
 
     def _entries(self, directory: RelPath) -> Iterator[Difference]:
         """What lies directly in a directory."""
-        stored = {row[0] for row in self.catalogue.live_children(directory)}
+        stored = {row[0]: row for row in self.catalogue.live_children(directory)}
         there = dict(children(self.root, directory, self.excludes, self.report))
         if directory in self.seen.protected:
             return
         named, self._named = self._named, False
         for path in sorted({*stored, *there}):
-            if path not in stored and statlib.S_ISDIR(there[path].st_mode):
+            if path not in there:
+                yield from self._vanished(path, LiveStat._make(stored[path]))
+            elif path not in stored and statlib.S_ISDIR(there[path].st_mode):
                 yield from self._subtree(path)
             else:
                 yield from self._one(path)
         self._named = named
+
+    def _vanished(self, path: RelPath, live: LiveStat) -> Iterator[Difference]:
+        """A name that its directory does not have, even where another case of it would be found."""
+        if path not in self._looked_at and path not in self.seen.protected:
+            self._looked_at.add(path)
+            yield from self._gone(path, live)
 
     def _stat(self, path: RelPath) -> os.stat_result | OSError | None:
         try:

@@ -2,9 +2,9 @@
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +19,6 @@ from n2s_plugins.btrfs.stream import commands
 
 OPTIONS = frozenset({"snapshot", "since", "snapshots"})
 OWN_FOLDER = b".n2s/snapshots"
-_OWN = re.compile(rb"n2s-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +91,37 @@ class Btrfs:
         chosen = source.options.get("snapshots")
         folder = os.fsencode(chosen) if chosen else source.root + b"/" + OWN_FOLDER
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        before = _own_snapshots(folder)
-        path = folder + b"/n2s-%d" % time.time_ns()
+        base = _left(source, folder, since)
+        path = folder + b"/" + _prefix(source) + b"%d" % time.time_ns()
         command.snapshot(source.root, path)
         try:
             yield _discovery(source, path, command.show(path).uuid, since, None)
-        except BaseException:
-            with contextlib.suppress(
-                DiscoveryError
-            ):  # the first error counts; the next push sweeps
-                command.delete(path)
+        except DiscoveryError:
+            command.delete(path)
             raise
-        for one in [path] if source.dry_run else before:
+        # After any other failure the snapshot stays: the next push may find its changeset sealed.
+        for one in [path] if source.dry_run else base:
             command.delete(one)
 
 
-def _own_snapshots(folder: bytes) -> list[bytes]:
-    return [folder + b"/" + name for name in sorted(os.listdir(folder)) if _OWN.fullmatch(name)]
+def _prefix(source: Source) -> bytes:
+    """What the names of the snapshots of this dataset begin with; a folder may serve several."""
+    named = source.dataset.encode("utf-8", "surrogateescape") + b"\0" + source.root
+    return b"n2s-%s-" % hashlib.sha256(named).hexdigest()[:12].encode()
+
+
+def _left(source: Source, folder: bytes, since: Mark | None) -> list[bytes]:
+    """The snapshot of the push before; what pushes left behind that failed is removed."""
+    base = b""
+    with contextlib.suppress(
+        DiscoveryError
+    ):  # the mark of something else names no snapshot of ours
+        base = os.path.basename(Base.unpack(since or b"").path)
+    names = [one for one in os.listdir(folder) if one.startswith(_prefix(source))]
+    for name in names:
+        if name != base:
+            command.delete(folder + b"/" + name)
+    return [folder + b"/" + base] if base in names else []
 
 
 def _discovery(

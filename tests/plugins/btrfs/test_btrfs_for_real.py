@@ -3,15 +3,16 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from n2s_core.app.preparing import InitOrder, init
 from n2s_core.app.pushing import PushOrder, push
-from n2s_core.errors import DiscoveryError
+from n2s_core.errors import DiscoveryError, Refused
 from n2s_core.flows.push import Outcome
+from n2s_core.stores.file import FileStore
 from tests.conftest import Dataset, missing, quiet
 from tests.edits import Editor
 from tests.trees import describe, differences
@@ -134,10 +135,57 @@ def test_a_push_that_fails_keeps_the_base_and_the_next_one_goes_on(volume: Datas
     volume.store.rename(volume.base / "away")
     with pytest.raises(Exception, match="store"):
         push_with(volume)
-    assert own_snapshots(volume) == base
+    assert base[0] in own_snapshots(volume)
+    with pytest.raises(Exception, match="store"):
+        push_with(volume)
+    assert len(own_snapshots(volume)) <= 2
     (volume.base / "away").rename(volume.store)
     assert push_with(volume).fallback is None
+    assert len(own_snapshots(volume)) == 1
+    assert base[0] not in own_snapshots(volume)
     assert_restores(volume)
+
+
+def test_a_push_that_fails_when_all_but_its_head_is_stored_is_the_base_of_the_next(
+    volume: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (volume.root / "f").write_bytes(b"1")
+    push_with(volume)
+    (volume.root / "f").write_bytes(b"22")
+
+    put = FileStore.put
+
+    def refuse(store: FileStore, name: str, data: Iterable[bytes], size: int) -> None:
+        if name.startswith("changesets/"):
+            message = "The store is away."
+            raise Refused(message)
+        put(store, name, data, size)
+
+    monkeypatch.setattr(FileStore, "put", refuse)
+    with pytest.raises(Refused):
+        push_with(volume)
+    monkeypatch.setattr(FileStore, "put", put)
+    (volume.root / "f").write_bytes(b"333")
+    assert push_with(volume).fallback is None
+    assert len(own_snapshots(volume)) == 1
+    assert_restores(volume)
+
+
+def test_datasets_that_keep_their_snapshots_in_one_folder_leave_each_other_alone(
+    volume: Dataset, filesystem: Path, tmp_path: Path
+) -> None:
+    root, folder = filesystem / f"{tmp_path.name}-other", filesystem / f"{tmp_path.name}-snapshots"
+    btrfs("subvolume", "create", root)
+    other = Dataset(tmp_path / "other", root, volume.store, tmp_path / "other/config.toml")
+    (tmp_path / "other").mkdir()
+    init(InitOrder(root, str(other.store), dataset="b", config=other.config, using="btrfs"), quiet)
+    for number in range(3):
+        for one in (volume, other):
+            (one.root / "f").write_bytes(b"%d" % number)
+            assert push_with(one, snapshots=folder).fallback is None
+    assert len(list(folder.iterdir())) == 2
+    for path in (*folder.iterdir(), root):
+        btrfs("subvolume", "delete", path)
 
 
 def test_when_the_base_is_gone_the_snapshot_is_walked_and_the_push_says_so(
