@@ -30,7 +30,7 @@ FLOORS = (
     ("catalogue_port",),
     ("plugins", "config", "stores", "catalogue", "flows"),
     ("app",),
-    ("cli",),
+    ("cli", "testing"),
     ("__main__",),
 )  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -47,6 +47,7 @@ KEEPERS = {
     "subprocess": ("n2s_core.stores.rclone", "n2s_core.app.pool", "n2s_core.app.secrets"),
     "typer": ("n2s_core.cli", "n2s_core.__main__"),
     "rich": ("n2s_core.cli", "n2s_core.__main__"),
+    "pytest": ("n2s_core.testing",),
 }
 
 

@@ -1,80 +1,8 @@
 """Trees for tests: how to describe one exactly, so that two can be compared."""
 
-import hashlib
-import os
-import stat
-from pathlib import Path
+from n2s_core.testing.trees import Description, describe, differences
 
-Description = dict[bytes, tuple[object, ...]]
-
-
-def describe(root: Path | bytes | str, *, ignore: frozenset[bytes] = frozenset()) -> Description:
-    """Everything that a restore must bring back, by relative path (the root itself is b"").
-
-    Hard links are the group of paths of an inode; holes count only as "has holes".
-    """
-    base = os.fsencode(root)
-    groups: dict[tuple[int, int], list[bytes]] = {}
-    found: dict[bytes, list[object]] = {}
-    stack = [b""]
-    while stack:
-        path = stack.pop()
-        absolute = base + b"/" + path if path else base
-        status = os.lstat(absolute) if path else os.stat(absolute)
-        kind = stat.S_IFMT(status.st_mode)
-        xattrs = tuple(
-            sorted(
-                (name, os.getxattr(absolute, name, follow_symlinks=False))
-                for name in os.listxattr(absolute, follow_symlinks=False)
-            )
-        )
-        facts: list[object] = [
-            kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
-            status.st_mtime_ns, xattrs,
-        ]  # fmt: skip
-        if stat.S_ISDIR(status.st_mode):
-            for name in os.listdir(absolute):
-                below = path + b"/" + name if path else name
-                if below not in ignore:
-                    stack.append(below)
-        elif stat.S_ISREG(status.st_mode):
-            facts += [status.st_size, _digest(absolute), _has_holes(absolute, status)]
-        elif stat.S_ISLNK(status.st_mode):
-            facts.append(os.readlink(absolute))
-        else:
-            facts.append(status.st_rdev)
-        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
-            groups.setdefault((status.st_dev, status.st_ino), []).append(path)
-        found[path] = facts
-    for members in groups.values():
-        if len(members) > 1:
-            for path in members:
-                found[path].append(("linked", *sorted(members)))
-    return {path: tuple(facts) for path, facts in found.items()}
-
-
-def _digest(path: bytes) -> bytes:
-    hasher = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while data := file.read(1 << 20):
-            hasher.update(data)
-    return hasher.digest()
-
-
-def _has_holes(path: bytes, status: os.stat_result) -> bool:
-    return status.st_size > 0 and status.st_blocks * 512 < status.st_size - 4096
-
-
-def differences(left: Description, right: Description) -> list[str]:
-    """What differs, in words; empty when the trees are the same."""
-    found = [f"only left: {path!r}" for path in sorted(left.keys() - right.keys())]
-    found += [f"only right: {path!r}" for path in sorted(right.keys() - left.keys())]
-    found += [
-        f"{path!r}: {left[path]} != {right[path]}"
-        for path in sorted(left.keys() & right.keys())
-        if left[path] != right[path]
-    ]
-    return found
+__all__ = ["Description", "as_json", "describe", "differences"]
 
 
 def as_json(tree: Description) -> dict[str, list[str]]:
