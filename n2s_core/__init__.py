@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from n2s_core.app.api import rebuild as rebuild
     from n2s_core.app.api import recover as recover
     from n2s_core.app.api import verify as verify
+    from n2s_core.app.api import watch as watch
     from n2s_core.app.asking import changesets as changesets
     from n2s_core.app.asking import diff as diff
     from n2s_core.app.asking import history as history
@@ -43,6 +44,7 @@ __all__ = [
     "search",
     "status",
     "verify",
+    "watch",
     "where",
 ]
 _ASKING = frozenset({"changesets", "diff", "history", "list_files", "search", "where"})

@@ -11,7 +11,7 @@ from n2s_core.hookspecs import PROJECT, Hooks
 from n2s_core.ports import Discoverer
 
 GROUP = "n2s.plugins"
-OWN = {name: f"n2s_plugins.{name}" for name in ("btrfs", "dsg", "find", "zfs")}
+OWN = {name: f"n2s_plugins.{name}" for name in ("btrfs", "dsg", "find", "watch", "zfs")}
 
 
 @dataclass(frozen=True, slots=True)

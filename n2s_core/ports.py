@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from n2s_core.model import Discovery, Mark, ObjectStat, Source
+from n2s_core.relpath import RelPath
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -24,6 +25,42 @@ class Discoverer(Protocol):
 
     def discover(self, source: Source, since: Mark | None) -> AbstractContextManager[Discovery]:
         """What changed since the mark `since` (None: everything is new)."""
+
+
+class Recording(Protocol):
+    """Changes are being recorded, for a discoverer to name them.
+
+    `trouble` is a sentence for the user while they cannot be recorded without a gap; every
+    discovery is a walk then.
+    """
+
+    trouble: str | None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until something changes, or has changed since the last call; False when nothing does.
+
+        A gap counts as a change, and so does a trouble. Raises DiscoveryError when the recording
+        has ended.
+        """
+
+    def doubt(self, why: str) -> None:
+        """Make the next discovery walk because of `why`, half a sentence."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """What a discoverer may offer besides: it hears of changes as they happen."""
+
+    name: str
+
+    def watch(
+        self, source: Source, *, ignores: Callable[[RelPath], bool]
+    ) -> AbstractContextManager[Recording]:
+        """Record changes as long as the context lasts; they are complete from its beginning on.
+
+        `ignores(path)` says of a path that is no directory that it is not stored. Raises
+        DiscoveryError: why it cannot work here, and what to do.
+        """
 
 
 class Store(Protocol):

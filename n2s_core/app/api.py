@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING
 from n2s_core.errors import N2sError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from n2s_core.app.answers import PathLike, PullAnswer, PushAnswer
     from n2s_core.app.examining import Examination
     from n2s_core.app.plugging import PluginAnswer
     from n2s_core.app.preparing import Prepared
+    from n2s_core.app.pushing import PushOrder
     from n2s_core.app.rebuilding import RebuildAnswer
     from n2s_core.app.verifying import VerifyAnswer
+    from n2s_core.app.watching import News, Stop, WatchOrder
     from n2s_core.app.workspace import Workspace
     from n2s_core.config import Config
     from n2s_core.model import Progress, Report
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "N2sError", "doctor", "init", "list_plugins", "pull", "push", "rebuild", "recover", "verify",
-    "workspace",
+    "watch", "workspace",
 ]  # fmt: skip
 
 
@@ -124,9 +126,7 @@ def push(
 
     found = _configured(root, config)
     unlocking = begin_early(found)
-    from n2s_core.app.answers import PushAnswer
     from n2s_core.app.pushing import PushOrder
-    from n2s_core.app.pushing import push as run
     from n2s_core.app.workspace import Workspace
 
     with Workspace(found, unlocking) as space:
@@ -140,28 +140,36 @@ def push(
             dry_run=dry_run,
             allow_mass_removal=allow_mass_removal,
         )
-        done, used, seconds = run(space, order, report)
-        return PushAnswer(
-            changeset_id=None if done.changeset_id is None else done.changeset_id.hex(),
-            changeset_name=changeset_name,
-            dataset=space.config.dataset.name,
-            using=used,
-            complete=done.complete,
-            fallback=done.fallback,
-            written=done.written,
-            touched=done.touched,
-            removed=done.removed,
-            unchanged=done.unchanged,
-            failed=done.failed,
-            failures=tuple(done.failures),
-            bytes_read=done.bytes_read,
-            bytes_stored=done.bytes_stored,
-            objects_stored=done.objects_stored,
-            audited=done.audit.looked,
-            audit_misses=done.audit.missed,
-            seconds=seconds,
-            dry_run=dry_run,
-        )
+        return push_in(space, order, report)
+
+
+def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
+    """Push a dataset that is open already."""
+    from n2s_core.app.answers import PushAnswer
+    from n2s_core.app.pushing import push as run
+
+    done, used, seconds = run(space, order, report)
+    return PushAnswer(
+        changeset_id=None if done.changeset_id is None else done.changeset_id.hex(),
+        changeset_name=order.changeset_name,
+        dataset=space.config.dataset.name,
+        using=used,
+        complete=done.complete,
+        fallback=done.fallback,
+        written=done.written,
+        touched=done.touched,
+        removed=done.removed,
+        unchanged=done.unchanged,
+        failed=done.failed,
+        failures=tuple(done.failures),
+        bytes_read=done.bytes_read,
+        bytes_stored=done.bytes_stored,
+        objects_stored=done.objects_stored,
+        audited=done.audit.looked,
+        audit_misses=done.audit.missed,
+        seconds=seconds,
+        dry_run=order.dry_run,
+    )
 
 
 def pull(
@@ -257,6 +265,23 @@ def recover(
 
     target = path_of(target_path)
     return run(RecoverOrder(store, target, dataset, changeset_id, at), report)
+
+
+def watch(
+    order: WatchOrder,
+    stop: Stop,
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    report: Report = silent,
+) -> Iterator[News]:
+    """Push again and again as the tree changes; what happens, as it happens.
+
+    Close the iterator to end it. `stop` is for a signal handler.
+    """
+    from n2s_core.app.watching import watch as run
+
+    return run(_configured(root, config), order, stop, report)
 
 
 def list_plugins(

@@ -15,10 +15,12 @@ from n2s_core.cli.text import is_percent
 DOING = "n2s_core.cli.doing"
 CHECKING = "n2s_core.cli.checking"
 ASKING = "n2s_core.cli.asking"
+WATCHING = "n2s_core.cli.watching"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
     "pull": DOING,
+    "watch": WATCHING,
     "status": ASKING,
     "changesets": ASKING,
     "list": ASKING,

@@ -6,11 +6,15 @@ nothing but `push` and plain options is read here; every other one goes to typer
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from n2s_core.cli.running import Output, Setting, run
 from n2s_core.cli.text import parse_options, size_text
 from n2s_core.errors import UsageError
 from n2s_core.relpath import show
+
+if TYPE_CHECKING:
+    from n2s_core.app.answers import PushAnswer
 
 SHOWN_ID = 16
 _FLAGS = {
@@ -130,6 +134,11 @@ def push_with(
             allow_mass_removal=allow_mass_removal,
             report=report,
         )
+    return say_push(out, done)
+
+
+def say_push(out: Output, done: "PushAnswer") -> int:
+    """What a push did; its exit code."""
     for failure in done.failures:
         out.problem(f"{show(failure.path)}: {failure.error}")
     if done.failed > len(done.failures):
