@@ -31,7 +31,7 @@ check: .venv/made-check
 
 # Where there is no ZFS: ZFS_VM names a program that runs a command in a machine that has it.
 ZFS_VM ?= $(firstword $(wildcard ../*/tools/zfs-vm))
-ZFS_TESTS = .venv/bin/python -m pytest tests/plugins/zfs/test_zfs_for_real.py $(ARGS)
+ZFS_TESTS = .venv/bin/python -m pytest tests/plugins/zfs/test_zfs_for_real.py tests/plugins/zfs/test_zfs_contract.py $(ARGS)
 test-zfs: .venv/made-test
 	@if test -e /dev/zfs; then $(ZFS_TESTS); \
 	elif test -n "$(ZFS_VM)"; then $(ZFS_VM) build && $(ZFS_VM) run -C '$(CURDIR)' -v '$(CURDIR)/.venv:ro' \
