@@ -52,7 +52,7 @@ def describe(root: Path | bytes | str, *, ignore: frozenset[bytes] = frozenset()
 def _content(path: bytes, status: os.stat_result) -> list[object]:
     """Of anything that is no directory."""
     if stat.S_ISREG(status.st_mode):
-        return [status.st_size, _digest(path), _has_holes(status)]
+        return [status.st_size, _digest(path), _has_holes(path, status.st_size)]
     if stat.S_ISLNK(status.st_mode):
         return [os.readlink(path)]
     return [status.st_rdev]
@@ -66,8 +66,12 @@ def _digest(path: bytes) -> bytes:
     return hasher.digest()
 
 
-def _has_holes(status: os.stat_result) -> bool:
-    return status.st_size > 0 and status.st_blocks * 512 < status.st_size - 4096
+def _has_holes(path: bytes, size: int) -> bool:
+    """Asked of the filesystem; its count of blocks may include those of attributes."""
+    if not size:
+        return False
+    with open(path, "rb") as file:
+        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
 
 
 def differences(left: Description, right: Description) -> list[str]:
