@@ -18,6 +18,7 @@ from n2s_core import keys
 from n2s_core.app.preparing import InitOrder, init
 from n2s_core.app.pushing import PushOrder, push
 from n2s_core.flows.push import Outcome
+from n2s_plugins.zfs.mounts import parse_mounts
 from tests.conftest import Dataset, quiet
 from tests.edits import Editor
 from tests.plugins.zfs.recordings import recorded
@@ -131,7 +132,10 @@ def test_a_recorded_script_is_stored_snapshot_by_snapshot(pool: Path, name: str)
     zfs("create", *options, dataset)
     environment = {**os.environ, "DS": dataset, "MNT": str(root)}
     subprocess.run(["bash", "-c", PRELUDE + case["script"]], cwd=root, env=environment, check=True)
-    root = Path(zfs("get", "-Hpo", "value", "mountpoint", dataset).removesuffix("\n"))
+    mounts = parse_mounts(Path("/proc/self/mounts").read_bytes())
+    root = next(
+        Path(os.fsdecode(one.mountpoint)) for one in mounts if one.device == dataset.encode()
+    )
     made = volume(root, dataset)
     names = made.snapshots()
     assert names == [one["name"].partition("@")[2] for one in case["snapshots"]]
