@@ -3,7 +3,11 @@
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST = 3500
 
 Description = dict[bytes, tuple[object, ...]]
 
@@ -19,34 +23,52 @@ def describe(root: Path | bytes | str, *, ignore: frozenset[bytes] = frozenset()
     stack = [b""]
     while stack:
         path = stack.pop()
-        absolute = base + b"/" + path if path else base
-        status = os.lstat(absolute) if path else os.stat(absolute)
-        kind = stat.S_IFMT(status.st_mode)
-        xattrs = tuple(
-            sorted(
-                (name, os.getxattr(absolute, name, follow_symlinks=False))
-                for name in os.listxattr(absolute, follow_symlinks=False)
-            )
-        )
-        facts: list[object] = [
-            kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
-            status.st_mtime_ns, xattrs,
-        ]  # fmt: skip
-        if stat.S_ISDIR(status.st_mode):
-            for name in os.listdir(absolute):
-                below = path + b"/" + name if path else name
-                if below not in ignore:
-                    stack.append(below)
-        else:
-            facts += _content(absolute, status)
+        with _reached(base, path) as reached:
+            status = os.stat(reached, follow_symlinks=not path)
+            found[path] = _facts(reached, status)
+            if stat.S_ISDIR(status.st_mode):
+                names = (path + b"/" + name if path else name for name in os.listdir(reached))
+                stack.extend(name for name in names if name not in ignore)
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
             groups.setdefault((status.st_dev, status.st_ino), []).append(path)
-        found[path] = facts
     for members in groups.values():
         if len(members) > 1:
             for path in members:
                 found[path].append(("linked", *sorted(members)))
     return {path: tuple(facts) for path, facts in found.items()}
+
+
+@contextmanager
+def _reached(base: bytes, path: bytes) -> Iterator[bytes]:
+    """A path of which the kernel takes the whole, however deep it is."""
+    if len(base) + len(path) < LONGEST:
+        yield base + b"/" + path if path else base
+        return
+    *above, name = path.split(b"/")
+    folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in above:
+            inside = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inside
+        yield b"/proc/self/fd/%d/%s" % (folder, name)
+    finally:
+        os.close(folder)
+
+
+def _facts(path: bytes, status: os.stat_result) -> list[object]:
+    """Type, rights, owners, time, attributes, and of anything but a directory the content."""
+    xattrs = tuple(
+        sorted(
+            (name, os.getxattr(path, name, follow_symlinks=False))
+            for name in os.listxattr(path, follow_symlinks=False)
+        )
+    )
+    facts: list[object] = [
+        stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
+        status.st_mtime_ns, xattrs,
+    ]  # fmt: skip
+    return facts if stat.S_ISDIR(status.st_mode) else facts + _content(path, status)
 
 
 def _content(path: bytes, status: os.stat_result) -> list[object]:
