@@ -1,6 +1,7 @@
 """A store on any rclone remote."""
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,7 +22,10 @@ LIST_LIMIT_S = 600.0
 SLOWEST_BYTES_PER_S = 16 << 10
 LARGEST_BYTES = 64 << 20
 _NOT_FOUND = 404
+_WHOLE, _PART = 200, 206
 _BAD_STATUS = 400
+# rclone 1.60 answers a request for such a path with the address of another one.
+_UNREADABLE = re.compile(r"//|/\.\.?/")
 _LEAN = {"filesOnly": True, "noModTime": True, "noMimeType": True}
 
 
@@ -46,6 +50,12 @@ class RcloneStore:
     ) -> None:
         self.url = f"rclone:{remote}" if url is None else url
         self._remote = _as_folder(judge_remote(remote))
+        if address.port and _UNREADABLE.search(self._remote):
+            message = (
+                f"This rclone is too old to read from {describe(remote)}, because of the slashes "
+                "in it; define the remote in rclone's configuration, or install a newer rclone."
+            )
+            raise UsageError(message)
         self._shown = describe(remote)
         self._spool = address.spool
         self._client = RcClient(address)
@@ -82,7 +92,7 @@ class RcloneStore:
         byte_range = None if (offset == 0 and length is None) else f"bytes={offset}-{last}"
         limit_s = _limit_s(LARGEST_BYTES if length is None else length)
         answer = self._client.read(self._remote, name, byte_range, limit_s=limit_s)
-        if answer.status < _BAD_STATUS:
+        if answer.status == (_WHOLE if byte_range is None else _PART):
             return self._cut(name, answer.body, length)
         return self._explain_get(name, answer, offset)
 
@@ -126,17 +136,17 @@ class RcloneStore:
         """Copy a file of the spool to its place in the store."""
         way = self._ways.way
         target = name if way.whole else f"{name.rpartition('/')[0]}/.tmp-{spooled}"
-        answer = self._client.call(
-            "operations/copyfile",
-            {
-                "srcFs": self._spool,
-                "srcRemote": spooled,
-                "dstFs": self._ways.target(name),
-                "dstRemote": target,
-                "_config": {"IgnoreTimes": True, "NoCheckDest": not way.looks},
-            },
-            limit_s=_limit_s(size),
-        )
+        parameters = {
+            "srcFs": self._spool,
+            "srcRemote": spooled,
+            "dstFs": self._ways.target(name),
+            "dstRemote": target,
+            "_config": {"IgnoreTimes": True, "NoCheckDest": not way.looks},
+        }
+        for _ in range(name.count("/") + 2):
+            answer = self._client.call("operations/copyfile", parameters, limit_s=_limit_s(size))
+            if "mkParentDir" not in answer.error:  # somebody else made the folder meanwhile
+                break
         try:
             self._require(answer)
         except Missing as error:

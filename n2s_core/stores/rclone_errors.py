@@ -26,13 +26,17 @@ _ADVICE = (
         r"unable to authenticate|login incorrect|authentication fail|status ?code: 401|\b401 ",
         "the credentials are not accepted; renew them in rclone's configuration",
     ),
+    (
+        r"knownhosts: key",
+        "the key of the server is not the known one; find out why, then correct known_hosts",
+    ),
     (r"RequestTimeTooSkewed", "the clock of this machine is wrong; set it"),
     (
         r"NoSuchBucket|InvalidBucketName|bucket.{0,40}(not exist|not found)",
         "there is no such bucket; make it, or correct the URL",
     ),
     (
-        r"no space left|quota|insufficient storage|storage ?full|status ?code: 507|disk full",
+        r"(no|remaining disk) space|disk full|quota|insufficient storage|storage ?full|code: 507",
         "it is full; free space, or remove old backups from it",
     ),
     (r"read-only file system", "it is read-only; mount it for writing"),

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from n2s_core.errors import Unavailable, UsageError
+from n2s_core.errors import Unavailable
 from n2s_core.stores.rclone_program import (
     SAFE_SOCKETS,
     Version,
@@ -23,6 +23,7 @@ from n2s_core.stores.rclone_program import (
     clean_environment,
     find_rclone,
     flags_of,
+    judge_start,
     judge_version,
 )
 from n2s_core.stores.rclone_rc import LOCALHOST, RcClient
@@ -48,7 +49,6 @@ _FLAGS = (
     "--low-level-retries=3",
 )  # fmt: skip
 _SERVING = re.compile(rf"on https://{re.escape(LOCALHOST)}:(\d+)/")
-_FATAL = re.compile(r"Fatal error: ((?:unknown (?:shorthand )?flag|invalid argument).*)")
 
 
 class RcloneProcess:
@@ -135,9 +135,11 @@ class RcloneProcess:
                 client = RcClient(self.address)
                 with suppress(Unavailable):
                     found = client.call("core/version", {}, limit_s=START_LIMIT_S).json()
+                    version = judge_version(str(found.get("version")), self._binary)
+                    judge_start(client.call("config/listremotes", {}, limit_s=START_LIMIT_S).error)
                     client.close()
                     self._keeper.restarts = True
-                    return judge_version(str(found.get("version")), self._binary)
+                    return version
             time.sleep(0.004)
         message = f"{self._binary} was not ready within {START_LIMIT_S:.0f} seconds."
         raise Unavailable(message)
@@ -170,10 +172,7 @@ class RcloneProcess:
     def _explain_end(self) -> Version:
         """The version, when it ended because it has no unix sockets; otherwise raises why."""
         log = self._log().strip()
-        fatal = _FATAL.search(log)
-        if fatal is not None:
-            message = f"rclone does not take an option of [store]: {fatal[1]}."
-            raise UsageError(message)
+        judge_start(log)
         try:
             done = subprocess.run(
                 [self._binary, "version"], stdin=subprocess.DEVNULL, capture_output=True,

@@ -103,7 +103,7 @@ class RcClient:
             headers["Range"] = byte_range
         path = quote(f"[{remote}]/{name}", safe="/")
         answer = self._ask("GET", f"/{path}", None, headers, limit_s=limit_s)
-        if answer.error:
+        if answer.status >= http.client.MULTIPLE_CHOICES:
             self.close()  # old versions announce another length than they send, and hang up
         return answer
 

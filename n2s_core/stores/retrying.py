@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from n2s_core.errors import Unavailable
 from n2s_core.model import ObjectStat
-from n2s_core.ports import Store
+from n2s_core.ports import Addressed, Store
 
 LONGEST_WAIT_S = 300.0
 _T = TypeVar("_T")
@@ -57,6 +57,10 @@ class RetryingStore:
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error."""
         self._ask(lambda: self._inner.delete(name))
+
+    def address(self) -> str | None:
+        """Where the state of the store inside can be read; None when it has no such place."""
+        return self._ask(self._inner.address) if isinstance(self._inner, Addressed) else None
 
     def close(self) -> None:
         """Close the store inside."""

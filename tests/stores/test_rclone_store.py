@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +27,7 @@ from n2s_core.stores.rclone_program import clean_environment, find_rclone
 from n2s_core.stores.rclone_rc import RcClient
 from n2s_core.stores.retrying import RetryingStore
 from n2s_core.stores.spec import RcloneAddress
-from tests.contracts.store import CONTENT, FOLDER, NAME, Plant, StoreContract, name_of
+from tests.contracts.store import CONTENT, FOLDER, NAME
 
 PATIENCE_S = 20.0
 KEY, SECRET = "AKIAN2STESTKEY00", "n2s-test-secret"
@@ -51,37 +51,6 @@ def own() -> Iterator[RcloneProcess]:
     running = RcloneProcess()
     with running:
         yield running
-
-
-class TestLocalRemote(StoreContract):
-    @pytest.fixture
-    def store(self, address: RcloneAddress, tmp_path: Path) -> Store:
-        return RcloneStore(f":local:{tmp_path}/not/yet there", address)
-
-    @pytest.fixture
-    def plant(self, tmp_path: Path) -> Plant:
-        return plant_below(tmp_path / "not/yet there")
-
-
-class TestS3Remote(StoreContract):
-    @pytest.fixture
-    def store(self, address: RcloneAddress, s3: tuple[str, Path]) -> Store:
-        return RcloneStore(s3[0], address)
-
-    def test_eight_threads_may_put_the_same_name(self, store: Store) -> None:
-        """Other names: `rclone serve s3` writes over an object in place, unlike S3."""
-        names = [name_of(bytes([number])) for number in range(24)]
-
-        def put_and_get(name: str) -> bool:
-            store.put(name, [CONTENT], len(CONTENT))
-            return store.get(name) == CONTENT
-
-        with ThreadPoolExecutor(8) as threads:
-            assert all(threads.map(put_and_get, names))
-
-    @pytest.fixture
-    def plant(self, s3: tuple[str, Path]) -> Plant:
-        return plant_below(s3[1])
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +92,6 @@ def s3(s3_server: tuple[int, Path], request: pytest.FixtureRequest) -> tuple[str
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def plant_below(base: Path) -> Plant:
-    def plant(path: str, content: bytes) -> None:
-        (base / path).write_bytes(content)
-
-    return plant
 
 
 def await_that(condition: Callable[[], bool]) -> None:
