@@ -1,0 +1,269 @@
+"""Talking to an IPFS node over its RPC API (docs.ipfs.tech/reference/kubo/rpc).
+
+One kept connection per thread. Neither proxies nor redirections are followed.
+"""
+
+import base64
+import http.client
+import json
+import os
+import select
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from n2s_core.errors import Refused, Unavailable, UsageError
+from n2s_core.stores.ipfs_place import IpfsPlace
+
+AUTH = "N2S_IPFS_AUTH"
+READ_BYTES = 256 << 10
+BATCH_BYTES = 1 << 20
+_OK = 200
+
+
+class RpcAnswer(NamedTuple):
+    """Status and body of one answer; `error` is the node's sentence, "" when all is well."""
+
+    status: int
+    body: bytes
+    error: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the command was done."""
+        return self.status == _OK
+
+    def json(self) -> dict[str, Any]:
+        """The last line of the body as a JSON object.
+
+        Raises Unavailable when nothing came, and Refused for anything that no node says.
+        """
+        found = _json_object(self.body.strip().rpartition(b"\n")[2])
+        if found is not None:
+            return found
+        if self.body.strip():
+            message = "What answers there is not the RPC of an IPFS node; is it the right port?"
+            raise Refused(message)
+        message = "The IPFS node broke off its answer."
+        raise Unavailable(message)
+
+
+class _Kept:
+    """A connection and the process that opened it; hangs up when its thread ends."""
+
+    __slots__ = ("connection", "owner_pid")
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self.connection = connection
+        self.owner_pid = os.getpid()
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+    def is_stale(self) -> bool:
+        """Whether the node hung up, or another process shares the socket (we forked)."""
+        if self.owner_pid != os.getpid():
+            return True
+        if self.connection.sock is None:
+            return False
+        poll = select.poll()
+        poll.register(self.connection.sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+class RpcClient:
+    """Commands of a node. Safe for threads and for processes that fork.
+
+    Every call ends within its `limit_s`; one that gets no whole answer raises Unavailable.
+    Answers with an error status are returned, not raised.
+    """
+
+    def __init__(self, place: IpfsPlace) -> None:
+        """Raises UsageError when N2S_IPFS_AUTH cannot be used."""
+        self._place = place
+        self._headers = {"User-Agent": "n2s", **_authorization(place)}
+        self._tls = ssl.create_default_context() if place.is_tls else None
+        self._threads = threading.local()
+
+    def call(
+        self,
+        command: str,
+        arguments: Sequence[str] = (),
+        options: Mapping[str, str] | None = None,
+        *,
+        limit_s: float,
+    ) -> RpcAnswer:
+        """One command without a body. The node is told to give up somewhat earlier than we do."""
+        patience = {"timeout": f"{max(1, int(limit_s * 0.9))}s"}
+        path = _path(command, arguments, {**patience, **(options or {})})
+        return self._ask(path, (), {"Content-Length": "0"}, limit_s=limit_s)
+
+    def upload(
+        self, command: str, data: Iterable[bytes], size: int, options: Mapping[str, str], *,
+        limit_s: float,
+    ) -> RpcAnswer:  # fmt: skip
+        """One command with `data`, `size` bytes, as its file."""
+        boundary = os.urandom(16).hex()
+        head = (
+            f"--{boundary}\r\n"
+            'Content-Disposition: form-data; name="file"; filename="object"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + size + len(tail)),
+        }
+        body = _batches(head, data, tail)
+        return self._ask(_path(command, (), options), body, headers, limit_s=limit_s)
+
+    def close(self) -> None:
+        """Close the connection of this thread; those of others close with their threads."""
+        kept: _Kept | None = getattr(self._threads, "kept", None)
+        if kept is not None:
+            kept.connection.close()
+            del self._threads.kept
+
+    def _ask(
+        self, path: str, body: Iterable[bytes], headers: dict[str, str], *, limit_s: float
+    ) -> RpcAnswer:
+        deadline = time.monotonic() + limit_s
+        connection = self._connection(limit_s)
+        try:
+            # A node that refuses may answer and hang up before it has heard everything.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._send(connection, path, body, headers, deadline=deadline)
+            with connection.getresponse() as response:
+                data = _read(response, connection, deadline)
+                return RpcAnswer(response.status, data, _error(response.status, data))
+        except TimeoutError as error:
+            self.close()
+            message = f"The IPFS node {self._place.node} did not finish within {limit_s:.0f} s."
+            raise Unavailable(message) from error
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            why = str(error) or type(error).__name__
+            message = f"The IPFS node {self._place.node} does not answer ({why}); is it running?"
+            raise Unavailable(message) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        path: str,
+        body: Iterable[bytes],
+        headers: dict[str, str],
+        *,
+        deadline: float,
+    ) -> None:
+        connection.putrequest("POST", path, skip_accept_encoding=True)
+        for key, value in {**self._headers, **headers}.items():
+            connection.putheader(key, value)
+        connection.endheaders()
+        for batch in body:
+            _allow(connection, deadline)
+            connection.send(batch)
+
+    def _connection(self, limit_s: float) -> http.client.HTTPConnection:
+        kept: _Kept | None = getattr(self._threads, "kept", None)
+        if kept is not None and kept.is_stale():
+            self.close()
+            kept = None
+        if kept is None:
+            kept = self._threads.kept = _Kept(self._new())
+        kept.connection.timeout = limit_s
+        if kept.connection.sock is not None:
+            kept.connection.sock.settimeout(limit_s)
+        return kept.connection
+
+    def _new(self) -> http.client.HTTPConnection:
+        place = self._place
+        if self._tls is None:
+            return http.client.HTTPConnection(place.host, place.port)
+        return http.client.HTTPSConnection(place.host, place.port, context=self._tls)
+
+
+def _authorization(place: IpfsPlace) -> dict[str, str]:
+    """The header for $N2S_IPFS_AUTH, which is written as for kubo's --api-auth."""
+    kind, _, secret = os.environ.get(AUTH, "").partition(":")
+    if not kind:
+        return {}
+    if not place.is_tls and not place.is_loopback:
+        message = (
+            f"{AUTH} would go over the network in clear to {place.host}; "
+            "use ipfs+https://, or a tunnel to 127.0.0.1."
+        )
+        raise UsageError(message)
+    if kind == "bearer" and secret.isascii() and secret.isprintable() and secret:
+        return {"Authorization": f"Bearer {secret}"}
+    if kind == "basic" and ":" in secret:
+        return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
+    message = f"{AUTH} must be bearer:TOKEN or basic:USER:PASSWORD."
+    raise UsageError(message)
+
+
+def _path(command: str, arguments: Sequence[str], options: Mapping[str, str]) -> str:
+    pairs = [*(("arg", argument) for argument in arguments), *options.items()]
+    return f"/api/v0/{command}?{urlencode(pairs)}"
+
+
+def _batches(head: bytes, data: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
+    """All of the body in pieces of about BATCH_BYTES, because chunks may be tiny."""
+    waiting, waiting_bytes = [head], len(head)
+    for chunk in data:
+        waiting.append(chunk)
+        waiting_bytes += len(chunk)
+        if waiting_bytes >= BATCH_BYTES:
+            yield b"".join(waiting)
+            waiting, waiting_bytes = [], 0
+    yield b"".join([*waiting, tail])
+
+
+def _allow(connection: http.client.HTTPConnection, deadline: float) -> None:
+    """Let the next operation of the socket take what is left of the time."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    if connection.sock is not None:
+        connection.sock.settimeout(left)
+
+
+def _read(
+    response: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float
+) -> bytes:
+    """All of the body; a shorter one than announced raises IncompleteRead."""
+    expected = response.length
+    parts: list[bytes] = []
+    while True:
+        _allow(connection, deadline)
+        part = response.read1(READ_BYTES)
+        if not part:
+            break
+        parts.append(part)
+    data = b"".join(parts)
+    if expected is not None and len(data) != expected:
+        raise http.client.IncompleteRead(data, expected - len(data))
+    return data
+
+
+def _error(status: int, data: bytes) -> str:
+    if status == _OK:
+        return ""
+    found = _json_object(data)
+    if found is not None and isinstance(found.get("Message"), str):
+        return str(found["Message"])
+    return data.decode("utf-8", "replace").strip() or f"status {status}"
+
+
+def _json_object(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
