@@ -3,11 +3,12 @@
 PYTHON ?= python3
 JOBS ?= 2
 RUN = .venv/bin/python -m
-# What the tests use of the machine, as package:command. rclone comes with pip.
+# What the tests use of the machine, as package:command. A new rclone comes with pip, an old one here.
 TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr \
-	snapper:snapper btrbk:btrbk shellcheck:shellcheck systemd:systemd-analyze
+	snapper:snapper btrbk:btrbk shellcheck:shellcheck systemd:systemd-analyze \
+	openssh-server:sshd rclone:/usr/bin/rclone
 
-.PHONY: help demo test test-zfs check bench clean FORCE
+.PHONY: help demo test test-zfs check bench bench-stores clean FORCE
 
 help:
 	@echo 'make demo    push a small tree twice, restore it, break it, recover it'
@@ -15,6 +16,7 @@ help:
 	@echo 'make test-zfs  what needs a kernel with ZFS, here or in a virtual machine (slow)'
 	@echo 'make check   style, types, floors'
 	@echo 'make bench   compare with restic and borg (ARGS="--cases a,c --rounds 1"); takes a while'
+	@echo 'make bench-stores  compare with rclone copy on S3, SFTP and WebDAV (ARGS="--size 200")'
 	@echo 'make clean   remove what the others made'
 
 demo: .venv/made
@@ -42,14 +44,19 @@ test-zfs: .venv/made-test
 bench: .venv/made-bench
 	@.venv/bin/python contrib/bench/run.py $(ARGS)
 
+bench-stores: .venv/made-test .venv/made-bench parts
+	@.venv/bin/python contrib/bench/stores.py $(ARGS)
+
 clean:
-	rm -rf .venv .demo .bench .hypothesis .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf .venv .demo .bench .hypothesis .pytest_cache .mypy_cache .ruff_cache build dist \
+	  tests/servers/js-ipfs/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not root: the missing parts are named, and only their tests are left out; in CI that is a failure.
 .PHONY: parts
 parts:
 	@contrib/setup/debian.sh $(TEST_PARTS) || test -z "$(CI)"
+	@contrib/setup/ipfs.sh || test -z "$(CI)"
 
 # Made anew when pyproject.toml changes, when the tree was moved, and when its Python is gone.
 .venv/made: pyproject.toml $(if $(and $(wildcard .venv/bin/python),$(filter $(CURDIR),$(file <.venv/where))),,FORCE)

@@ -3,6 +3,7 @@
 
     recover.py STORE TARGET [--dataset NAME] [--changeset ID-PREFIX] [--key-file FILE] [--records-alone]
     recover.py STORE --list ...
+    recover.py STORE TARGET --also STORE --also STORE ...    (the folders of several remotes, any M of them)
 
 Needs Python 3.11 and the packages blake3, cryptography, zstandard and msgpack. The passphrase comes from
 $N2S_PASSPHRASE, from the file named by $N2S_PASSPHRASE_FILE (a newline at its end is not part of it), or a prompt.
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import functools
 import getpass
+import operator
 import os
 import re
 import secrets
@@ -56,6 +59,7 @@ NODE_KEYS = frozenset("ptsmougxldhnif")
 MSGPACK_ERRORS = (ValueError, msgpack.UnpackException)
 NOT_A_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 ZEROS = bytes(1 << 20)
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 T = TypeVar("T")
 
 
@@ -223,15 +227,14 @@ def read_passphrase() -> bytes:
         raise RefusedError("there is nobody to ask for the passphrase: set N2S_PASSPHRASE") from error
 
 
-def master_from_passphrase(store: Path, log: Log) -> bytes:
-    names = [name.hex() for name in object_names(store, "keys")]
+def master_from_passphrase(store: Places, log: Log) -> bytes:
+    names = [name.hex() for name in store.names("keys")]
     if not names:
         raise RefusedError(f"there are no key objects in {store}/keys; without one, give --key-file")
     whole: dict[str, bytes] = {}
     for name in names:
         try:
-            fd = os.open(store / "keys" / name, os.O_RDONLY | os.O_NONBLOCK)
-            with open(fd, "rb") as file:
+            with open(store.open("keys", bytes.fromhex(name)), "rb") as file:
                 whole[name] = file.read(50 + 65535 + 48 + 1) or b""
         except OSError as error:
             log.damage(f"key object {name} cannot be read: {error.strerror}")
@@ -263,6 +266,143 @@ def master_from_file(path: Path) -> bytes:
     if not found:
         raise RefusedError(f"{path} is not a key file: it should hold 'n2s-key-1:' and 64 hex digits")
     return bytes.fromhex(found[1].decode())
+
+
+# ---- Shards: several folders, each with whole copies or with one shard of an object
+
+
+EXP = [1]
+for _ in range(254):
+    EXP.append(EXP[-1] << 1 ^ (0x11D if EXP[-1] & 0x80 else 0))
+LOG = {value: power for power, value in enumerate(EXP)}
+
+
+def times(one: int, other: int) -> int:
+    return EXP[(LOG[one] + LOG[other]) % 255] if one and other else 0
+
+
+@functools.lru_cache(256)
+def table(factor: int) -> bytes:
+    return bytes(times(factor, value) for value in range(256))
+
+
+def vandermonde(index: int, m: int) -> list[int]:
+    """Return a row of the matrix of section 7 before it is made systematic."""
+    return [EXP[(index - 1) * column % 255] if index else int(not column) for column in range(m)]
+
+
+def dot(row: list[int], column: list[int]) -> int:
+    return functools.reduce(operator.xor, map(times, row, column))
+
+
+def inverse(matrix: list[list[int]]) -> list[list[int]]:
+    """Invert a matrix over GF(256) by elimination; those of section 7 always have an inverse."""
+    size = len(matrix)
+    rows = [[*row, *(int(at == column) for column in range(size))] for at, row in enumerate(matrix)]
+    for at in range(size):
+        pivot = next(one for one in range(at, size) if rows[one][at])
+        rows[at], rows[pivot] = rows[pivot], rows[at]
+        factor = EXP[-LOG[rows[at][at]] % 255]
+        rows[at] = [times(factor, value) for value in rows[at]]
+        for other in range(size):
+            if other != at and rows[other][at]:
+                factor = rows[other][at]
+                rows[other] = [left ^ times(factor, right) for left, right in zip(rows[other], rows[at], strict=True)]
+    return [row[size:] for row in rows]
+
+
+def join_shards(shards: dict[int, bytes], m: int, size: int) -> bytes:
+    """Return the object, given any m payloads by index."""
+    chosen = sorted(shards)[:m]
+    length = len(shards[chosen[0]])
+    back = list(zip(*inverse([vandermonde(index, m) for index in chosen]), strict=True))
+    pieces = []
+    for piece in range(m):
+        if piece in shards:
+            pieces.append(shards[piece])
+            continue
+        total, row = 0, vandermonde(piece, m)
+        for column, index in zip(back, chosen, strict=True):
+            total ^= int.from_bytes(shards[index].translate(table(dot(row, list(column)))), "little")
+        pieces.append(total.to_bytes(length, "little"))
+    return b"".join(pieces)[:size]
+
+
+def read_shard(data: bytes, name: bytes) -> tuple[int, int, int, int, bytes] | None:
+    """Return M, N, size, index and payload of a shard of the object; None when it is damaged or none."""
+    if len(data) < 92 or data[:6] != b"N2SSHD" or data[6] != 1 or data[24:56] != name:
+        return None
+    if zlib.crc32(data[:88]) != int.from_bytes(data[88:92], "little") or blake3(data[92:]).digest() != data[56:88]:
+        return None
+    return data[7], data[8], int.from_bytes(data[16:24], "little"), data[9], data[92:]
+
+
+class Places:
+    """The folder of a store, or those of its remotes."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self.folders = folders
+
+    def __str__(self) -> str:
+        return str(self.folders[0])
+
+    def names(self, area: str) -> Iterator[bytes]:
+        if len(self.folders) == 1:
+            return object_names(self.folders[0], area)
+        return iter(sorted({name for folder in self.folders for name in object_names(folder, area)}))
+
+    def open(self, area: str, name: bytes) -> int:
+        """Return a descriptor of an object: as it is if only one folder has it, else of what all of them give."""
+        found = self._open_all(area, name)
+        plain = [fd for fd in found if os.pread(fd, 6, 0) != b"N2SSHD"]
+        content = None if found == plain[:1] else self._content(found, name)
+        keep = plain[:1] if content is None else []
+        for fd in found:
+            if fd not in keep:
+                os.close(fd)
+        if content is not None:
+            return self._temporary(content)
+        if not keep:
+            raise FileNotFoundError(errno.ENOENT, "too few shards")
+        return keep[0]
+
+    def _open_all(self, area: str, name: bytes) -> list[int]:
+        """Return descriptors of whatever the folders have of an object; raise OSError when that is nothing."""
+        text, found = name.hex(), []
+        why: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for folder in self.folders:
+            try:
+                fan = text[:2] if area in ("data", "meta") else ""
+                found.append(os.open(folder / area / fan / text, OPEN_FLAGS))
+            except OSError as error:
+                why = why if isinstance(error, FileNotFoundError) else error
+        if not found:
+            raise why
+        return found
+
+    @staticmethod
+    def _content(fds: list[int], name: bytes) -> bytes | None:
+        """Return a whole copy, or what enough shards give."""
+        shards: dict[tuple[int, int, int], dict[int, bytes]] = {}
+        for fd in fds:
+            with contextlib.suppress(OSError), open(fd, "rb", closefd=False) as file:
+                data = file.read()
+                if blake3(data).digest() == name:
+                    return data
+                if found := read_shard(data, name):
+                    m, n, size, index, payload = found
+                    known = shards.setdefault((m, n, size), {})
+                    known[index] = payload
+                    if len(known) >= m:
+                        return join_shards(known, m, size)
+        return None
+
+    @staticmethod
+    def _temporary(data: bytes) -> int:
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
+            return os.dup(file.fileno())
 
 
 # ---- Objects and records
@@ -392,9 +532,9 @@ class ObjectFile:
 
 @dataclass(slots=True)
 class Store:
-    """A folder of objects; keeps a few of them open."""
+    """The objects of a store; keeps a few of them open."""
 
-    root: Path
+    root: Places
     keys: Keys
     log: Log
     _open: OrderedDict[tuple[str, bytes], ObjectFile] = field(default_factory=OrderedDict)
@@ -406,9 +546,8 @@ class Store:
             self._open.move_to_end((area, name))
             return found
         text = name.hex()
-        path = self.root / area / (text[:2] if area != "changesets" else "") / text
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = self.root.open(area, name)
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
             raise DamageError(f"{area}/{text}: {'is missing' if missing else error.strerror}") from error
@@ -441,7 +580,7 @@ class Store:
         """Tell whether the key opens the first record of any object; True for an empty store."""
         empty, silent = True, Store(self.root, self.keys, Log(silent=True))
         for area in ("changesets", "data"):
-            for name in object_names(self.root, area):
+            for name in self.root.names(area):
                 empty = False
                 with contextlib.suppress(DamageError):
                     found = silent.open(area, name)
@@ -677,7 +816,7 @@ def read_head(found: ObjectFile) -> tuple[Head, Record]:
 
 def read_heads(store: Store) -> dict[bytes, Head]:
     heads: dict[bytes, Head] = {}
-    for name in object_names(store.root, "changesets"):
+    for name in store.root.names("changesets"):
         try:
             found = store.open("changesets", name)
             whole = found.hash_from(0) == name
@@ -869,7 +1008,7 @@ def pack_age(state: State, record: Record, name: bytes) -> Age:
 def read_records(store: Store, state: State, upto: int) -> None:
     """Build the state of all datasets from data/ alone, up to a number of changeset."""
     state.clear()
-    for name in object_names(store.root, "data"):
+    for name in store.root.names("data"):
         age = Age(object=name)
         try:
             for record in scan(store, store.open("data", name)):
@@ -1147,6 +1286,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="recover.py", description="Restore a tree from a folder of n2s objects.")
     parser.add_argument("store", type=Path, metavar="STORE")
     parser.add_argument("target", type=Path, metavar="TARGET", nargs="?", help="a new or empty folder")
+    parser.add_argument("--also", type=Path, metavar="STORE", action="append", default=[], help="another remote of it")
     parser.add_argument("--list", action="store_true", help="print the tree instead of restoring it")
     parser.add_argument("--dataset", metavar="NAME", help="which dataset (name or id), if there are several")
     parser.add_argument("--changeset", metavar="ID", help="restore this one (beginning of its id), not the newest")
@@ -1181,12 +1321,14 @@ def read_state(store: Store, state: State, given: argparse.Namespace) -> tuple[b
 
 
 def run(given: argparse.Namespace, log: Log) -> int:
-    if not given.store.is_dir():
-        raise RefusedError(f"the store {given.store} is not a folder")
+    for folder in (given.store, *given.also):
+        if not folder.is_dir():
+            raise RefusedError(f"the store {folder} is not a folder")
+    places = Places([given.store, *given.also])
     if given.target is not None and not given.list and given.target.is_dir() and any(given.target.iterdir()):
         raise RefusedError(f"the target {given.target} is not empty; give a new or an empty folder")
-    master = master_from_file(given.key_file) if given.key_file else master_from_passphrase(given.store, log)
-    store = Store(given.store, Keys(master), log)
+    master = master_from_file(given.key_file) if given.key_file else master_from_passphrase(places, log)
+    store = Store(places, Keys(master), log)
     if not store.opens_anything():
         raise RefusedError("the key opens nothing in this store: it belongs to another store, or all is damaged")
     with State() as state:

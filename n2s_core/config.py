@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from n2s_core.errors import ConfigError
+from n2s_core.remotes import KEYS as KEYS_OF_SETS
+from n2s_core.remotes import PREFIX, RemoteSet
 
 FOLDER = ".n2s"
 NAME = "config.toml"
@@ -31,12 +33,20 @@ class DatasetTable:
 
 @dataclass(frozen=True, slots=True)
 class StoreTable:
-    """`[store]`: where it goes. Sizes in bytes; `compression` is the zstd level, 0 for none."""
+    """`[store]`: where it goes. Sizes in bytes; `compression` is the zstd level, 0 for none.
+
+    `transfers` objects of one worker are under way at a time. The last three are for rclone.
+    The keys of `n2s_core.remotes.RemoteSet` may stand in the place of `url`, which then is theirs.
+    """
 
     url: str
     pack_size: int = PACK_SIZE
     share: bool = False
     compression: int = 1
+    transfers: int = 2
+    bwlimit: str = ""
+    storage_class: str = ""
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +161,15 @@ def read(path: Path) -> Config:
         if name not in _TABLES:
             message = f"{path}: there is no table [{name}]; there are {', '.join(_TABLES)}."
             raise ConfigError(message)
+    if isinstance(found.get("store"), dict):
+        found["store"] = _with_set_url(f"{path}: [store]", found["store"])
     tables = {name: _table(path, name, kind, found.get(name, {})) for name, kind in _TABLES.items()}
     config = Config(path=path, **tables)
     if config.store.pack_size < 0 or not -7 <= config.store.compression <= 19:  # noqa: PLR2004 - zstd's levels
         message = f"{path}: pack_size must not be negative, compression is a level from -7 to 19."
+        raise ConfigError(message)
+    if config.store.transfers < 1:
+        message = f"{path}: [store] transfers must be at least 1."
         raise ConfigError(message)
     try:
         bytes.fromhex(config.dataset.id)
@@ -162,6 +177,38 @@ def read(path: Path) -> Config:
         message = f"{path}: [dataset] id is not the hexadecimal id that 'n2s init' wrote."
         raise ConfigError(message) from None
     return config
+
+
+def _with_set_url(where: str, table: dict[str, Any]) -> dict[str, Any]:
+    """The table with one URL in the place of the keys that describe several remotes."""
+    mine = {key: value for key, value in table.items() if key in KEYS_OF_SETS}
+    if not mine:
+        return table
+    if "url" in table:
+        message = f"{where} has a url and {', '.join(mine)}; it is one store, or several remotes."
+        raise ConfigError(message)
+    rest = {key: value for key, value in table.items() if key not in KEYS_OF_SETS}
+    return {**rest, "url": RemoteSet.judged(mine, where).to_url()}
+
+
+def _read_set(text: str, base: Path) -> tuple[RemoteSet, Path]:
+    """The set in a URL without its scheme, JSON or the path of a TOML file; whence paths count."""
+    import tomllib  # noqa: PLC0415 - the writer needs none
+
+    if text.startswith("{"):
+        return RemoteSet.from_url(PREFIX + text), base
+    path = base / os.path.expanduser(text)
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        message = f"The set of remotes {path} cannot be read: {error.strerror}."
+        raise ConfigError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"The set of remotes {path} is not TOML: {error}."
+        raise ConfigError(message) from error
+    inner = found.get("store", found)
+    mine = {key: value for key, value in inner.items() if key in KEYS_OF_SETS or inner is found}
+    return RemoteSet.judged(mine, str(path)), path.parent
 
 
 def _table(path: Path, name: str, kind: type, found: object) -> Any:
@@ -214,7 +261,7 @@ def parse_size(text: str, *, where: str = "The size") -> int:
 
 
 def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
-    """The text of a configuration: strings, numbers, booleans, lists and tables of strings."""
+    """The text of a configuration: strings, numbers, booleans, lists, tables, lists of tables."""
     import json  # noqa: PLC0415 - the reader needs none
 
     lines = ["# Written by 'n2s init'; docs/configuration.md explains every key."]
@@ -223,11 +270,13 @@ def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
         nested = []
         for key, value in table.items():
             if isinstance(value, Mapping):
-                nested.append((key, value))
+                nested.append((f"[{name}.{key}]", value))
+            elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+                nested.extend((f"[[{name}.{key}]]", one) for one in value)
             else:
                 lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-        for key, inner in nested:
-            lines += ["", f"[{name}.{key}]"]
+        for heading, inner in nested:
+            lines += ["", heading]
             lines += [
                 f"{json.dumps(one)} = {json.dumps(what, ensure_ascii=False)}"
                 for one, what in inner.items()
@@ -236,7 +285,13 @@ def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
 
 
 def absolute_url(url: str, base: Path) -> str:
-    """A store URL that means the same from every directory; a relative one counts from `base`."""
+    """A store URL that means the same from every directory; a relative one counts from `base`.
+
+    `set:` and the path of a TOML file becomes the URL of the set that the file describes.
+    """
+    if url.startswith(PREFIX):
+        found, base = _read_set(url.removeprefix(PREFIX), base)
+        return found.with_urls(lambda one: absolute_url(one, base)).to_url()
     scheme, colon, rest = url.partition(":")
     if colon and scheme != "file":
         return url
@@ -246,3 +301,16 @@ def absolute_url(url: str, base: Path) -> str:
     if path.startswith("~"):
         path = os.path.expanduser(path)
     return "file:" + os.path.normpath(base / path)
+
+
+def shown_url(url: str) -> str:
+    """A store URL for people: of several remotes their names."""
+    return str(RemoteSet.from_url(url)) if url.startswith(PREFIX) else url
+
+
+def folders_of(url: str) -> list[str]:
+    """The folders of this machine that a store, whose URL is absolute, lies in."""
+    one = [url]
+    if url.startswith(PREFIX):
+        one = [remote.url for remote in RemoteSet.from_url(url).remotes]
+    return [os.path.normpath(at.removeprefix("file:")) for at in one if at.startswith("file:")]

@@ -58,6 +58,16 @@ class Lease(NamedTuple):
     fencing: int
 
 
+class RemoteFacts(NamedTuple):
+    """How one remote of a store fared: `status` is healthy or degraded, `error` the last one."""
+
+    name: str
+    status: str
+    checked_ns: int
+    error: str
+    failures: int
+
+
 class LiveStat(NamedTuple):
     """What the comparison needs of a live row."""
 

@@ -3,11 +3,12 @@
 Everything here is pickled, so it is plain, and knows no other room's objects.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from n2s_core.model import Failure, FileRow, ObjectRow, SegmentRow
+from n2s_core.model import Debt, Failure, FileRow, ObjectRow, SegmentRow
 from n2s_core.relpath import RelPath
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Batch:
 class SealSetting:
     """What is the same for all batches of a push. `pack_size` in bytes; 0: one blob an object.
 
-    `frozen`: the root is a snapshot, in which nothing changes any more.
+    `frozen`: the root is a snapshot, in which nothing changes any more. `transfers` objects may
+    be on their way to the store at a time.
     """
 
     root: bytes
@@ -75,14 +77,19 @@ class SealSetting:
     pack_size: int
     share: bool = False
     frozen: bool = False
+    transfers: int = 2
 
 
 class StoredSegments(NamedTuple):
-    """Progress inside a large file: an object was confirmed that holds these segments."""
+    """Progress inside a large file: an object was confirmed that holds these segments.
+
+    `debts` say which remotes of the store do not have it yet.
+    """
 
     path: RelPath
     stored: ObjectRow
     segments: list[tuple[bytes, int, int]]
+    debts: tuple[Debt, ...] = ()
 
 
 @dataclass(slots=True)
@@ -92,7 +99,8 @@ class BatchResult:
     `rows` are new versions, in the order of FileRow; `replaced` those of them that had a live
     version; `refreshed` are (ctime_ns, inode, nlink, path) of paths whose stored state is still
     right; `inline` is the number, metadata, payload and
-    count of an ENTRIES record for the head.
+    count of an ENTRIES record for the head. `debts` are what remotes of the store owe of the
+    objects, `requests` what was asked of the store.
     """
 
     rows: list[tuple[object, ...]] = field(default_factory=list)
@@ -111,6 +119,8 @@ class BatchResult:
     bytes_read: int = 0
     files_delta: int = 0
     bytes_delta: int = 0
+    debts: list[Debt] = field(default_factory=list)
+    requests: Counter[str] = field(default_factory=Counter)
 
 
 Emit = Callable[[StoredSegments], None]

@@ -183,6 +183,14 @@ class ObjectRow(NamedTuple):
     size: int
 
 
+class Debt(NamedTuple):
+    """An object that the store took although the remote `remote` did not, and why not."""
+
+    remote: str
+    name: str
+    error: str
+
+
 class Part(StrEnum):
     """Which paths of a tree, in which order."""
 

@@ -101,6 +101,14 @@ class Store(Protocol):
         """Free what the store holds; nothing may be called afterwards."""
 
 
+@runtime_checkable
+class Addressed(Protocol):
+    """What a store may offer besides: where the state that it has now can be read."""
+
+    def address(self) -> str | None:
+        """A URL that `recover` takes, or None. Raises StoreError."""
+
+
 class Executor(Protocol):
     """The part of `concurrent.futures.Executor` that the flows use."""
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple
 
 from n2s_core.errors import Missing, Refused, Unavailable
@@ -63,6 +63,7 @@ class Fault(StrEnum):
     WRONG_BYTES = "put or get with the first byte flipped and say nothing"
     SAY_OK_BUT_DROP = "do nothing and say nothing (put, delete)"
     SAY_ERROR_BUT_STORE = "do it and raise Unavailable afterwards (put, delete)"
+    HANG = "neither do it nor say anything until `released` is set"
 
 
 class Planned(NamedTuple):
@@ -79,6 +80,7 @@ class FaultyStore:
     def __init__(self, inner: Store, schedule: Sequence[Planned | tuple[str, int, Fault]]) -> None:
         self.url = inner.url
         self.calls: Counter[str] = Counter()
+        self.released = Event()
         self._inner = inner
         self._faults = {(method, nth): fault for method, nth, fault in schedule}
         self._lock = Lock()
@@ -124,6 +126,10 @@ class FaultyStore:
             fault = self._faults.get((method, self.calls[method]))
         if fault is Fault.UNAVAILABLE:
             message = "This store is planned to be away."
+            raise Unavailable(message)
+        if fault is Fault.HANG:
+            self.released.wait()
+            message = "This store was planned to hang."
             raise Unavailable(message)
         if fault is Fault.REFUSED:
             message = "This store is planned to refuse."

@@ -23,7 +23,7 @@ FLOORS = (
     ("model", "facts", "pending"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
-        "layout",
+        "layout", "remotes",
     ),
     ("walking", "writing", "packs", "rows", "hookspecs"),
     ("jobs",),
@@ -43,11 +43,12 @@ ADAPTERS = frozenset({"stores", "catalogue", "flows"})
 KEEPERS = {
     "sqlite3": ("n2s_core.catalogue.database",),
     "sqlalchemy": ("n2s_core.catalogue.schema",),
-    "http.client": ("n2s_core.stores.rclone",),
+    "http.client": ("n2s_core.stores.rclone", "n2s_core.stores.ipfs"),
     "subprocess": ("n2s_core.stores.rclone", "n2s_core.app.pool", "n2s_core.app.secrets"),
     "typer": ("n2s_core.cli", "n2s_core.__main__"),
     "rich": ("n2s_core.cli", "n2s_core.__main__"),
     "pytest": ("n2s_core.testing",),
+    "zfec": ("n2s_core.stores.shards",),
 }
 
 

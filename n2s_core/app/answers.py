@@ -2,13 +2,16 @@
 
 import base64
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from n2s_core.model import Failure
 from n2s_core.relpath import show
+from n2s_core.stores.counting import RECEIVED, SENT
 
 Json = dict[str, Any]
+REQUESTS = ("put", "get", "stat", "list", "delete")
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
@@ -59,6 +62,9 @@ class PushAnswer:
     audit_misses: int
     seconds: float
     dry_run: bool
+    requests: Mapping[str, int]
+    debts: int
+    store_address: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -70,6 +76,9 @@ class PushAnswer:
         found = {name: getattr(self, name) for name in self.__slots__}
         found["failures"] = [failure_json(one) for one in self.failures]
         found["seconds"] = round(self.seconds, 3)
+        asked = dict(self.requests)
+        found[SENT], found[RECEIVED] = asked.get(SENT, 0), asked.get(RECEIVED, 0)
+        found["requests"] = {what: asked.get(what, 0) for what in REQUESTS}
         return found
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from n2s_core.app.preparing import Prepared
     from n2s_core.app.pushing import PushOrder
     from n2s_core.app.rebuilding import RebuildAnswer
+    from n2s_core.app.storing import StoreAnswer
     from n2s_core.app.verifying import VerifyAnswer
     from n2s_core.app.watching import News, Stop, WatchOrder
     from n2s_core.app.workspace import Workspace
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "N2sError", "doctor", "init", "list_plugins", "pull", "push", "rebuild", "recover", "verify",
-    "watch", "workspace",
+    "STORE_ACTIONS", "N2sError", "doctor", "init", "list_plugins", "pull", "push", "rebuild",
+    "recover", "store", "verify", "watch", "workspace",
 ]  # fmt: skip
+
+STORE_ACTIONS = ("list", "status", "sync", "verify", "repair")
 
 
 def silent(_progress: Progress) -> None:
@@ -169,6 +172,9 @@ def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
         audit_misses=done.audit.missed,
         seconds=seconds,
         dry_run=order.dry_run,
+        requests=done.requests,
+        debts=done.debts,
+        store_address=None if order.dry_run else space.store_address(),
     )
 
 
@@ -265,6 +271,35 @@ def recover(
 
     target = path_of(target_path)
     return run(RecoverOrder(store, target, dataset, changeset_id, at), report)
+
+
+def store(
+    action: str,
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    remote: str | None = None,
+    percent: float = 0.0,
+    report: Report = silent,
+) -> StoreAnswer:
+    """Look at the remotes of a store, or put them right; `action` is one of STORE_ACTIONS.
+
+    `list` asks none of them, `status` each; `sync` pays what is owed, `verify` compares each with
+    the catalogue and reads `percent` of what it has, `repair` does both. `remote` names one.
+    """
+    from n2s_core.app import storing
+    from n2s_core.errors import UsageError
+
+    if action not in STORE_ACTIONS:
+        message = f"There is no action {action!r}; there are {', '.join(STORE_ACTIONS)}."
+        raise UsageError(message)
+    with workspace(root, config) as space:
+        if action in {"list", "status"}:
+            return storing.show(space, ask=action == "status")
+        if action == "sync":
+            return storing.sync(space, remote, report)
+        run = storing.verify if action == "verify" else storing.repair
+        return run(space, remote, percent, report)
 
 
 def watch(

@@ -17,6 +17,7 @@ from n2s_core.app.listings import (
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.queries import Queries
 from n2s_core.clock import SECOND_NS, parse_iso
+from n2s_core.config import shown_url
 from n2s_core.errors import N2sError, UsageError
 from n2s_core.facts import Changeset, Dataset
 from n2s_core.layout import Shelf, object_name
@@ -205,7 +206,7 @@ def where(
         return WhereAnswer(
             version=naming.version(row),
             current=row.valid_to == LIVE or row.valid_to > space.dataset.head_no,
-            store_url=space.store_url,
+            store_url=shown_url(space.store_url),
             places=tuple(_place(queries, *one) for one in found),
         )
 

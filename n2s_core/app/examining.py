@@ -12,13 +12,14 @@ from enum import StrEnum
 
 from n2s_core.app.answers import Json, PathLike
 from n2s_core.app.api import path_of, workspace
+from n2s_core.app.opening import spec_of
 from n2s_core.app.plugging import problem_here
 from n2s_core.app.workspace import Workspace
 from n2s_core.clock import iso
+from n2s_core.config import folders_of, shown_url
 from n2s_core.errors import N2sError
 from n2s_core.layout import Shelf
 from n2s_core.stores import open_store, start
-from n2s_core.stores.spec import StoreSpec
 
 REACH_S = 20.0
 FREE_BYTES = 200 << 20
@@ -143,7 +144,7 @@ def _rclone(space: Workspace) -> Finding:
     from n2s_core.stores.rclone_program import find_rclone  # noqa: PLC0415 - with http.client
     from n2s_core.stores.rclone_rc import RcClient  # noqa: PLC0415
 
-    with start(StoreSpec(space.store_url)) as spec:
+    with start(spec_of(space.config)) as spec:
         assert spec.rclone_address is not None
         client = RcClient(spec.rclone_address)
         version = client.call("core/version", {}, limit_s=REACH_S).json().get("version")
@@ -153,11 +154,11 @@ def _rclone(space: Workspace) -> Finding:
 
 def _store(space: Workspace) -> Finding:
     found: list[Finding] = []
-    url = space.store_url
+    url = shown_url(space.store_url)
 
     def ask() -> None:
         try:
-            with start(StoreSpec(url)) as spec:
+            with start(spec_of(space.config)) as spec:
                 store = open_store(spec)
                 try:
                     count = sum(1 for _ in store.list(Shelf.KEYS.value))
@@ -193,8 +194,7 @@ def _catalogue(space: Workspace) -> Finding:
 
 def _space(space: Workspace) -> Finding:
     places = [space.config.catalogue_path.parent]
-    if space.store_url.startswith("file:"):
-        places.append(path_of(space.store_url.removeprefix("file:")))
+    places += [path_of(one) for one in folders_of(space.store_url)]
     texts, verdict = [], Verdict.OK
     for place in places:
         free = shutil.disk_usage(place).free
@@ -215,10 +215,9 @@ def _clock(space: Workspace | None) -> Finding:
     if time.gmtime(now).tm_year < OLDEST_YEAR:
         return Verdict.FAIL, f"It is not {here}; set the clock of this machine."
     newest = now
-    if space is not None and space.store_url.startswith("file:"):
-        folder = path_of(space.store_url.removeprefix("file:")) / Shelf.CHANGESETS.value
-        if folder.is_dir():
-            newest = folder.stat().st_mtime
+    if space is not None:
+        folders = [path_of(one) / Shelf.CHANGESETS.value for one in folders_of(space.store_url)]
+        newest = max([newest, *(one.stat().st_mtime for one in folders if one.is_dir())])
     if newest > now + SKEW_S:
         text = f"The store was written {newest - now:.0f} s after now ({here}): a clock is wrong."
         return Verdict.WARN, text

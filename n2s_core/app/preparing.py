@@ -15,7 +15,7 @@ from n2s_core.app.rebuilding import rebuild_into, survey
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
-from n2s_core.config import KeyTable, absolute_url
+from n2s_core.config import KeyTable, absolute_url, shown_url
 from n2s_core.errors import UsageError
 from n2s_core.flows.rebuild import Line
 from n2s_core.keys import new_master_key, store_id, wrap
@@ -23,6 +23,7 @@ from n2s_core.layout import Shelf, object_name
 from n2s_core.model import Report
 from n2s_core.plugins import Host
 from n2s_core.ports import Store
+from n2s_core.remotes import PREFIX, RemoteSet
 from n2s_core.stores import create_store, start
 from n2s_core.stores.spec import StoreSpec
 
@@ -61,6 +62,11 @@ class Prepared:
     joined: bool
     adopted: bool
     problems: tuple[str, ...] = ()
+
+    @property
+    def shown_store(self) -> str:
+        """The store for people."""
+        return shown_url(self.store_url)
 
     def to_json(self) -> Json:
         """The fields by name, ids in hexadecimal."""
@@ -113,7 +119,7 @@ def _prepare(
     whole, damaged = secrets.key_objects(store)
     joined = bool(whole or damaged)
     if joined:
-        master = secrets.unlock(whole, damaged, secret, where=f"the store {url}")
+        master = secrets.unlock(whole, damaged, secret, where=f"the store {shown_url(url)}")
     else:
         _refuse_strange(store, url)
         master = new_master_key()
@@ -151,8 +157,8 @@ def _refuse_strange(store: Store, url: str) -> None:
     """A store that lost its keys must not get new ones: nothing in it could be read any more."""
     for _ in store.list(Shelf.CHANGESETS.value):
         message = (
-            f"{url} holds changesets but no key object. Bring back its keys/ folder, or use"
-            " another store; a new key could not open what is there."
+            f"{shown_url(url)} holds changesets but no key object. Bring back its keys/ folder, or"
+            " use another store; a new key could not open what is there."
         )
         raise UsageError(message)
 
@@ -201,7 +207,7 @@ def _tables(
         dataset["one_file_system"] = True
     if order.options:
         dataset["options"] = dict(order.options)
-    store: dict[str, object] = {"url": url}
+    store = _store_table(url)
     if order.share:
         store["share"] = True
     if order.pack_size is not None:
@@ -210,6 +216,11 @@ def _tables(
     if order.catalogue:
         tables["catalogue"] = {"url": order.catalogue}
     return tables
+
+
+def _store_table(url: str) -> dict[str, object]:
+    """The keys that say which store it is."""
+    return RemoteSet.from_url(url).to_table() if url.startswith(PREFIX) else {"url": url}
 
 
 def _write_config(path: Path, tables: dict[str, dict[str, object]]) -> None:

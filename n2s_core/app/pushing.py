@@ -100,7 +100,24 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
         )
         outcome = flow.run()
         space.master_key()
+    if not order.dry_run:
+        outcome = _settled(space, outcome, report)
     return outcome, wish.using, (now_ns() - started_ns) / 1e9
+
+
+def _settled(space: Workspace, outcome: Outcome, report: Report) -> Outcome:
+    """After a push remotes that are back get what they owe; requests and debts are counted."""
+    if space.is_on_several_remotes and (outcome.changeset_id or space.catalogue.debts.count()):
+        from n2s_core.app.paying import Paying, is_enough_after_a_push  # noqa: PLC0415 - rarely
+        from n2s_core.app.storing import note_remotes  # noqa: PLC0415
+
+        several = space.store.several
+        assert several is not None
+        debts = space.catalogue.debts
+        paid = Paying(several, debts, report, is_enough_after_a_push).run()
+        note_remotes(space, several.fleet)
+        outcome = replace(outcome, debts=paid.left)
+    return replace(outcome, requests=outcome.requests + space.take_requests())
 
 
 def _release(space: Workspace, lease: object) -> None:
@@ -190,6 +207,7 @@ class _Crew:
             pack_size=config.store.pack_size,
             share=config.store.share,
             frozen=root != self._space.root,
+            transfers=config.store.transfers,
         )
 
     def workers(self, setting: SealSetting) -> Workers:

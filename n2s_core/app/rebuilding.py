@@ -12,6 +12,7 @@ from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
 from n2s_core.clock import now_ns
+from n2s_core.config import shown_url
 from n2s_core.errors import CatalogueError, DamageError, KeyProblem, Missing
 from n2s_core.facts import Lease
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
@@ -239,7 +240,7 @@ def _unlock(
     if space.config.key.key_file:
         return read_key_file(Path(space.config.key.key_file).expanduser()), whole, damaged
     secret = secrets.passphrase(space.config.key)
-    where = f"the store {space.store_url}"
+    where = f"the store {shown_url(space.store_url)}"
     try:
         return secrets.unlock(whole, damaged, secret, where=where), whole, damaged
     except KeyProblem:

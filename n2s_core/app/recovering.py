@@ -16,7 +16,7 @@ from n2s_core.app.pushing import MOST_WORKERS
 from n2s_core.app.rebuilding import rebuild_into, survey
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
-from n2s_core.config import KeyTable, absolute_url
+from n2s_core.config import KeyTable, absolute_url, shown_url
 from n2s_core.errors import UsageError
 from n2s_core.flows.pull import PullWish
 from n2s_core.flows.rebuild import Line
@@ -47,7 +47,7 @@ def recover(order: RecoverOrder, report: Report) -> PullAnswer:
         store = opened(spec)
         stack.callback(store.close)
         whole, damaged = secrets.key_objects(store)
-        master = secrets.unlock(whole, damaged, secret, where=f"the store {url}")
+        master = secrets.unlock(whole, damaged, secret, where=f"the store {shown_url(url)}")
         line = _choose(survey(store, master, report), order.dataset, url)
         folder = stack.enter_context(_scratch(target))
         catalogue = stack.enter_context(

@@ -5,6 +5,8 @@ import threading
 from n2s_core.app.answers import PathLike
 from n2s_core.app.api import workspace
 from n2s_core.app.listings import ChangesetAnswer, StatusAnswer, StoreState
+from n2s_core.app.opening import spec_of
+from n2s_core.config import shown_url
 from n2s_core.layout import Shelf
 from n2s_core.model import Failure
 from n2s_core.stores import open_store, start
@@ -34,7 +36,7 @@ def status(
         return StatusAnswer(
             dataset=dataset.name,
             root=space.root,
-            store=_reach(space.store_url),
+            store=_reach(spec_of(space.config)),
             changeset=None if shown is None else ChangesetAnswer.of(shown),
             changesets=len(stored),
             files=files,
@@ -50,13 +52,13 @@ def status(
         )
 
 
-def _reach(url: str) -> StoreState:
+def _reach(wanted: StoreSpec) -> StoreState:
     """Whether the store answers within REACH_S seconds."""
     found: list[str | None] = []
 
     def ask() -> None:
         try:
-            with start(StoreSpec(url)) as spec:
+            with start(wanted) as spec:
                 store = open_store(spec)
                 try:
                     next(iter(store.list(Shelf.KEYS.value)), None)
@@ -71,4 +73,4 @@ def _reach(url: str) -> StoreState:
     thread.start()
     thread.join(REACH_S)
     error = found[0] if found else f"The store does not answer within {REACH_S:.0f} s."
-    return StoreState(url, error is None, error)
+    return StoreState(shown_url(wanted.url), error is None, error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from n2s_core.app import secrets
 from n2s_core.catalogue import keeping
 from n2s_core.catalogue.database import Database
-from n2s_core.config import Config
+from n2s_core.config import Config, shown_url
 from n2s_core.errors import CatalogueError, KeyProblem
 from n2s_core.keys import read_key_file, store_id
 
@@ -50,7 +50,7 @@ def unlocking_of(
     config: Config, whole: list[tuple[bytes, bytes]], damaged: list[str], expected: bytes
 ) -> Unlocking:
     """Begin with these key objects. Raises KeyProblem when there is no passphrase to try."""
-    where = f"the store {config.store_url}"
+    where = f"the store {shown_url(config.store_url)}"
     if config.key.key_file:
         key = read_key_file(Path(config.key.key_file).expanduser())
         return Unlocking(lambda: _judge(key, expected, where))

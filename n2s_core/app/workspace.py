@@ -2,21 +2,23 @@
 
 import contextlib
 import os
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from n2s_core import config as configuration
 from n2s_core.app import secrets
-from n2s_core.app.opening import opened
+from n2s_core.app.opening import OpenedStore, opened, spec_of
 from n2s_core.app.unlocking import Unlocking, unlocking_of
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.config import Config
-from n2s_core.errors import Missing, Refused
+from n2s_core.errors import Missing, Refused, StoreError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Dataset
 from n2s_core.layout import Shelf, object_name
-from n2s_core.ports import Store
+from n2s_core.model import Debt
+from n2s_core.remotes import PREFIX
 from n2s_core.stores import start
 from n2s_core.stores.spec import StoreSpec
 
@@ -36,7 +38,7 @@ class Workspace:
         self._stack = ExitStack()
         self._catalogue: Catalogue | None = None
         self._spec: StoreSpec | None = None
-        self._store: Store | None = None
+        self._store: OpenedStore | None = None
         self._unlocking = unlocking
 
     @classmethod
@@ -77,7 +79,7 @@ class Workspace:
     def spec(self) -> StoreSpec:
         """How to reach the store from any process of this run."""
         if self._spec is None:
-            self._spec = self._stack.enter_context(start(StoreSpec(self.store_url)))
+            self._spec = self._stack.enter_context(start(spec_of(self.config)))
         return self._spec
 
     @property
@@ -86,12 +88,37 @@ class Workspace:
         return self.config.store_url
 
     @property
-    def store(self) -> Store:
-        """Raises StoreError, UsageError."""
+    def store(self) -> OpenedStore:
+        """Raises StoreError, UsageError. When a put returns the catalogue has what remotes owe."""
         if self._store is None:
             self._store = opened(self.spec)
+            if self._store.several is not None:
+                self._store.on_debts = self._note_debts
             self._stack.callback(self._store.close)
         return self._store
+
+    def _note_debts(self, debts: list[Debt]) -> None:
+        """The catalogue is opened when there are some, because a rebuild has none at first."""
+        self.catalogue.debts.note(debts)
+
+    @property
+    def is_on_several_remotes(self) -> bool:
+        """Whether the store is a set of remotes."""
+        return self.store_url.startswith(PREFIX)
+
+    def take_requests(self) -> "Counter[str]":
+        """What was asked of the store by this process since this was called last."""
+        return Counter() if self._store is None else self._store.take_requests()
+
+    def store_address(self) -> str | None:
+        """Where the state of the store that was used can be read, for `recover`; None if nowhere.
+
+        What was stored is stored, also when the store cannot be asked for this any more.
+        """
+        if self._store is not None:
+            with contextlib.suppress(StoreError):
+                return self._store.address()
+        return None
 
     def check_store(self) -> None:
         """Before anything is stored: the store must be the one that the key belongs to.
@@ -107,8 +134,9 @@ class Workspace:
                     self.store.put(name, [data], len(data))
                 return
         if any(True for _ in self.store.list(Shelf.KEYS.value)):
+            where = configuration.shown_url(self.store_url)
             message = (
-                f"The store {self.store_url} holds other keys than the one that this dataset was"
+                f"The store {where} holds other keys than the one that this dataset was"
                 " prepared with; is it another store? Nothing was stored."
             )
             raise Refused(message)
@@ -136,8 +164,7 @@ class Workspace:
         for own in (path, path + b"-wal", path + b"-shm", path + b"-journal"):
             if own.startswith(base):
                 found.add(own[len(base) :])
-        if self.store_url.startswith("file:"):
-            folder = os.fsencode(os.path.normpath(self.store_url.removeprefix("file:")))
+        for folder in map(os.fsencode, configuration.folders_of(self.store_url)):
             if folder.startswith(base):
                 found.add(folder[len(base) :])
         return frozenset(found)

@@ -5,6 +5,7 @@ from pathlib import Path
 from n2s_core.catalogue import keeping
 from n2s_core.catalogue.audits import Audits
 from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.debts import Debts
 from n2s_core.catalogue.leases import Leases
 from n2s_core.catalogue.pushes import Pushes
 from n2s_core.catalogue.queries import Queries
@@ -38,6 +39,7 @@ class Catalogue:
         self.pushes = Pushes(self.db)
         self.queries = Queries(self.db)
         self.audits = Audits(self.db)
+        self.debts = Debts(self.db)
 
     @classmethod
     def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":

@@ -9,6 +9,7 @@ from n2s_core.catalogue.lookups import FILE_COLUMNS
 from n2s_core.catalogue.pushes import CHANGESET_COLUMNS
 from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset, Totals
+from n2s_core.layout import Shelf, object_name
 from n2s_core.model import FileRow, ObjectRow, Part, SegmentRow
 from n2s_core.relpath import RelPath, below
 
@@ -189,6 +190,20 @@ class Queries:
             values,
         )
         return (ObjectRow(row[0], row[1], bytes(row[2]), row[3]) for row in rows)
+
+    def sizes(self, shelf: str, *, first: int | None = None) -> dict[str, int]:
+        """Sizes of the confirmed objects on a shelf, by name; of those whose BLAKE3 begins so.
+
+        Objects whose bytes a rebuild did not find are not among them.
+        """
+        low = b"" if first is None else bytes([first])
+        high = b"\xff" * 33 if first in (None, 255) else bytes([low[0] + 1])
+        rows = self._db.all(
+            "SELECT digest, size FROM objects"
+            " WHERE shelf = ? AND digest >= ? AND digest < ? AND size > 0",
+            (shelf, low, high),
+        )
+        return {object_name(Shelf(shelf), bytes(digest)): int(size) for digest, size in rows}
 
     def note_verified(self, object_nos: list[int], time_ns: int) -> None:
         """Remember when objects were found whole."""

@@ -202,6 +202,24 @@ Table(
     sqlite_with_rowid=False,
 )
 Table(
+    "debts",
+    TABLES,
+    Column("remote", Text, primary_key=True),
+    Column("name", Text, primary_key=True, index=True),
+    _number("since_ns"),
+    Column("error", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+Table(
+    "remotes",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    _number("checked_ns"),
+    Column("error", Text, nullable=False),
+    _number("failures"),
+)
+Table(
     "leases",
     TABLES,
     Column("dataset_no", Number, primary_key=True, autoincrement=False),

@@ -147,6 +147,8 @@ class PushSession:
         with self._db.transaction():
             self._guard()
             self._pushes.record(self.dataset.dataset_no, changeset_no, result)
+            if result.debts:
+                self._catalogue.debts.add(result.debts)
             unsure: list[Any] = [row[_PATH] for row in result.rows if row[_CTIME] == UNSURE]
             unsure.extend(path for ctime_ns, *_, path in result.refreshed if ctime_ns == UNSURE)
             if unsure:
@@ -161,6 +163,7 @@ class PushSession:
             self._guard()
             for told in heard:
                 self._pushes.record_segments(self.dataset.dataset_no, changeset_no, told)
+                self._catalogue.debts.add(told.debts)
 
     def note_failures(self, failures: list[Failure]) -> None:
         """Paths that could not be looked at."""

@@ -16,6 +16,7 @@ DOING = "n2s_core.cli.doing"
 CHECKING = "n2s_core.cli.checking"
 ASKING = "n2s_core.cli.asking"
 WATCHING = "n2s_core.cli.watching"
+STORING = "n2s_core.cli.storing"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
@@ -31,6 +32,7 @@ COMMANDS = {
     "verify": CHECKING,
     "rebuild": CHECKING,
     "recover": DOING,
+    "store": STORING,
     "plugins": ASKING,
     "doctor": ASKING,
 }

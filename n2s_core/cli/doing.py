@@ -44,7 +44,9 @@ def init_command(
     *,
     store: Annotated[
         str,
-        typer.Option("--store", metavar="URL", parser=str, help="A folder, or rclone:REMOTE:PATH."),
+        typer.Option(
+            "--store", metavar="URL", parser=str, help="A folder, rclone:REMOTE:PATH or set:FILE."
+        ),
     ],
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="NAME", help="Name of the dataset.")
@@ -91,7 +93,7 @@ def init_command(
     else:
         what = "continues in" if made.adopted else "is new in"
         how = "the store" if made.joined else "the new store"
-        out.summary(f"dataset {made.dataset!r} {what} {how} {made.store_url}")
+        out.summary(f"dataset {made.dataset!r} {what} {how} {made.shown_store}")
         out.summary(f"configuration: {made.config}")
         if not made.joined:
             out.note(

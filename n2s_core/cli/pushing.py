@@ -146,6 +146,8 @@ def say_push(out: Output, done: "PushAnswer") -> int:
     if out.json:
         out.document(done.to_json())
         return done.exit_code
+    if done.debts:
+        out.note(f"Remotes owe {done.debts} objects; 'n2s store status' says which, and why.")
     if done.fallback:
         out.note(f"The whole tree was walked: {done.fallback}")
     counts = (
@@ -164,4 +166,6 @@ def say_push(out: Output, done: "PushAnswer") -> int:
             f"changeset {done.changeset_id[:SHOWN_ID]}: {counts},"
             f" {size_text(done.bytes_read)} read, {stored}, {done.seconds:.1f} s"
         )
+    if done.store_address is not None:
+        out.summary(f"to recover: {done.store_address}")
     return done.exit_code

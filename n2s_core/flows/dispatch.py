@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import stat as statlib
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class Dispatcher:
     failed: int = 0
     refreshed: int = 0
     vanished: int = 0
+    requests: Counter[str] = field(default_factory=Counter)
     _items: list[Item] = field(default_factory=list)
     _removed: list[RelPath] = field(default_factory=list)
     _removed_files: int = 0
@@ -268,6 +270,7 @@ class Dispatcher:
         self.failed += len(result.failures)
         self.refreshed += len(result.refreshed)
         self.vanished += len(result.vanished)
+        self.requests.update(result.requests)
         room = MOST_FAILURES - len(self.failures)
         self.failures.extend(result.failures[:room])
         self.catalogue.record(self.changeset_no, result)

@@ -75,7 +75,7 @@ class ObjectsWriter:
         self._base = batch.object_base
         self._setting = setting
         self._emit = emit
-        self._uploads = Uploads(store)
+        self._uploads = Uploads(store, setting.transfers)
         self._pack: Pack | None = None
         self._digests: list[bytes] = []
         self._pending: list[Pending] = []

@@ -6,6 +6,7 @@ this one had confirmed.
 
 import os
 import stat as statlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -56,7 +57,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a push did; `changeset_id` is None when nothing had changed (or of a dry run)."""
+    """What a push did; `changeset_id` is None when nothing had changed (or of a dry run).
+
+    `requests` is what the store was asked; `debts` counts the objects that remotes owe now.
+    """
 
     changeset_id: bytes | None
     complete: bool
@@ -71,6 +75,8 @@ class Outcome:
     bytes_stored: int
     objects_stored: int
     audit: Audit = field(default_factory=Audit)
+    requests: Counter[str] = field(default_factory=Counter)
+    debts: int = 0
 
 
 @dataclass(slots=True)
@@ -245,6 +251,7 @@ class Push:
             bytes_stored=changeset.bytes_stored,
             objects_stored=changeset.objects_stored,
             audit=self._comparison.audit,
+            requests=dispatcher.requests,
         )
 
     # -- a rehearsal ----------------------------------------------------------------------------

@@ -9,17 +9,16 @@ from n2s_core.layout import Shelf, object_name
 from n2s_core.packs import SealedObject
 from n2s_core.ports import Store
 
-UNDER_WAY = 2
-
 
 @dataclass(slots=True)
 class Uploads:
-    """Puts objects into a store, two at a time; `finish` waits for all of them.
+    """Puts objects into a store, `under_way` at a time; `finish` waits for all of them.
 
     A context manager; the first error of a put is raised by the next call.
     """
 
     store: Store
+    under_way: int
     _pool: ThreadPoolExecutor | None = None
     _waiting: "list[Future[None]] | None" = None
 
@@ -38,9 +37,9 @@ class Uploads:
     ) -> None:
         """Begin to store an object; `confirmed` runs in another thread once it is stored."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(UNDER_WAY, "upload")
+            self._pool = ThreadPoolExecutor(self.under_way, "upload")
         assert self._waiting is not None
-        if len(self._waiting) >= UNDER_WAY:
+        if len(self._waiting) >= self.under_way:
             self._waiting.pop(0).result()
         self._waiting.append(self._pool.submit(self._put, shelf, sealed, confirmed))
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from n2s_core.clock import now_ns
-from n2s_core.errors import DamageError, FormatError, Missing
+from n2s_core.errors import DamageError, FormatError, Missing, Unavailable
 from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
 from n2s_core.model import ObjectRow, Progress, Report
 from n2s_core.packs import ObjectReader
@@ -141,8 +141,7 @@ class Verify:
         name = object_name(Shelf(row.shelf), row.digest)
         size = self._sizes(_folder(row)).get(row.digest)
         if size is None:
-            self._found.missing[name] = "it is not in the store"
-            self._bad.add(row.object_no)
+            self._not_listed(name, row)
             return
         self._found.checked += 1
         if not size:
@@ -167,6 +166,16 @@ class Verify:
             self._well.append(row.object_no)
             if len(self._well) >= REMEMBER_EVERY:
                 self._remember()
+
+    def _not_listed(self, name: str, row: ObjectRow) -> None:
+        """It is lost when the store says so; a remote that is away may have it."""
+        try:
+            self.store.stat(name)
+        except Unavailable as error:
+            self._found.missing[name] = str(error)
+        except Missing:
+            self._found.missing[name] = "it is not in the store"
+            self._bad.add(row.object_no)
 
     def _read(self, name: str, row: ObjectRow) -> None:
         data = self.store.get(name)

@@ -1,23 +1,33 @@
 """The stores: from a URL to something that takes objects.
 
-Importing this loads neither http.client nor subprocess; an rclone URL does.
+Importing this loads neither http.client nor subprocess; an rclone or an IPFS URL does.
 """
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from n2s_core.errors import UsageError
 from n2s_core.ports import Store
+from n2s_core.remotes import PREFIX, RemoteSet, RemoteTable
+from n2s_core.stores.counting import CountingStore, Requests
 from n2s_core.stores.file import FileStore
 from n2s_core.stores.spec import StoreSpec
+
+if TYPE_CHECKING:
+    from n2s_core.stores.ipfs import IpfsStore
 
 __all__ = ["StoreSpec", "create_store", "open_store", "start"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
-_KINDS = "a folder (/path or file:/path) and an rclone remote (rclone:REMOTE:PATH)"
+_IPFS = frozenset({"ipfs", "ipfs+https"})
+_KINDS = (
+    "a folder (/path or file:/path), an rclone remote (rclone:REMOTE:PATH) "
+    "and an IPFS node (ipfs://HOST:PORT/NAME)"
+)
 
 
 @contextmanager
@@ -27,6 +37,13 @@ def start(spec: StoreSpec) -> Iterator[StoreSpec]:
     To be entered once, by the main process. What was started ends with the context, or with
     the process.
     """
+    if spec.url.startswith(PREFIX):
+        with ExitStack() as stack:
+            for remote in RemoteSet.from_url(spec.url).remotes:
+                started = stack.enter_context(start(_of_remote(spec, remote)))
+                spec = replace(started, url=spec.url, rclone_options=spec.rclone_options)
+            yield spec
+        return
     scheme, _ = _split(spec.url)
     if scheme != "rclone" and spec.rclone_options != StoreSpec(spec.url).rclone_options:
         message = f"{spec.url} is no rclone remote; bwlimit, storage_class and flags are for those."
@@ -40,11 +57,28 @@ def start(spec: StoreSpec) -> Iterator[StoreSpec]:
         yield replace(spec, rclone_address=address)
 
 
-def open_store(spec: StoreSpec) -> Store:
-    """The store of a spec, which for an rclone remote comes from `start`; the caller closes it."""
+def open_store(spec: StoreSpec, requests: Requests | None = None) -> Store:
+    """The store of a spec, which for an rclone remote comes from `start`; the caller closes it.
+
+    What is asked of it, or of each of its remotes, is counted in `requests`.
+    """
+    if spec.url.startswith(PREFIX):
+        from n2s_core.stores.several import open_set  # noqa: PLC0415 - start-up time
+
+        return open_set(
+            RemoteSet.from_url(spec.url),
+            lambda remote: open_store(_of_remote(spec, remote), requests),
+        )
+    store = _open_one(spec)
+    return store if requests is None else CountingStore(store, requests)
+
+
+def _open_one(spec: StoreSpec) -> Store:
     scheme, rest = _split(spec.url)
     if scheme == "file":
         return _file_store(rest)
+    if scheme in _IPFS:
+        return _ipfs_store(spec.url)
     from n2s_core.stores.rclone import RcloneStore, judge_remote  # noqa: PLC0415 - start-up time
 
     judge_remote(rest)
@@ -55,10 +89,31 @@ def open_store(spec: StoreSpec) -> Store:
 
 
 def create_store(spec: StoreSpec) -> None:
-    """Make the folder of a store in a folder; remotes are made by their first put."""
+    """Make the folder of a store in a folder or on IPFS; remotes are made by their first put.
+
+    Raises UsageError when the placement that a set of remotes asks for cannot be had.
+    """
+    if spec.url.startswith(PREFIX):
+        from n2s_core.stores.several import judge_set  # noqa: PLC0415 - start-up time
+
+        wanted = RemoteSet.from_url(spec.url)
+        judge_set(wanted)
+        for remote in wanted.remotes:
+            create_store(_of_remote(spec, remote))
+        return
     scheme, rest = _split(spec.url)
     if scheme == "file":
         _file_store(rest).create()
+    elif scheme in _IPFS:
+        _ipfs_store(spec.url).create()
+
+
+def _of_remote(spec: StoreSpec, remote: RemoteTable) -> StoreSpec:
+    """The spec of one remote of a set; what is wished of rclone is for those that are its."""
+    alone = replace(spec, url=remote.url)
+    if _split(remote.url)[0] == "rclone":
+        return alone
+    return replace(alone, rclone_options=StoreSpec(remote.url).rclone_options)
 
 
 def _file_store(path: str) -> FileStore:
@@ -66,11 +121,17 @@ def _file_store(path: str) -> FileStore:
     return FileStore(absolute, url=f"file:{absolute}")
 
 
+def _ipfs_store(url: str) -> "IpfsStore":
+    from n2s_core.stores.ipfs import IpfsStore  # noqa: PLC0415 - start-up time
+
+    return IpfsStore(url)
+
+
 def _split(url: str) -> tuple[str, str]:
     """Scheme and rest; a path without a scheme is a file URL. Raises UsageError."""
     match = _SCHEME.fullmatch(url)
     scheme, rest = ("file", url) if match is None else (match[1].lower(), match[2])
-    if scheme not in {"file", "rclone"}:
+    if scheme not in {"file", "rclone", *_IPFS}:
         message = (
             f"{scheme}: is no kind of store; there are {_KINDS}. "
             f"For a folder of this name write ./{scheme}:..."

@@ -1,0 +1,185 @@
+"""A store that keeps each object on several remotes."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from blake3 import blake3
+
+from n2s_core.errors import DamageError, Missing, StoreError, Unavailable
+from n2s_core.faults import crash_point
+from n2s_core.layout import parse_name
+from n2s_core.model import Debt, ObjectStat
+from n2s_core.stores.fleet import Fleet, Mended, Remote, joined
+from n2s_core.stores.naming import judge_folder, judge_name, wrong_length
+
+_T = TypeVar("_T")
+
+
+class MirrorStore:
+    """Puts each object to all remotes and reads it from the first that has it whole.
+
+    A put is done when `minimum` remotes have confirmed it; what the others did not take is owed
+    (`fleet.take_debts`). An object that is read whole is compared with the BLAKE3 in its name, and
+    the next remote is asked when it is damaged; a range cannot be compared. Owns the fleet.
+    """
+
+    def __init__(self, fleet: Fleet, *, minimum: int, url: str) -> None:
+        self.url = url
+        self.fleet = fleet
+        self._minimum = minimum
+
+    def put(self, name: str, data: Iterable[bytes], size: int) -> None:
+        """Store `size` bytes under `name` on at least `minimum` remotes."""
+        judge_name(name)
+        self._put(name, whole_stream(name, data, size), size)
+
+    def _put(self, name: str, chunks: list[bytes], size: int) -> None:
+        chosen = self.fleet.writable(at_least=self._minimum)
+
+        def put(remote: Remote) -> None:
+            remote.store.put(name, chunks, size)
+            crash_point("remote-stored")
+
+        done = self.fleet.put(chosen, put, size=size)
+        if len(done.values) < self._minimum:
+            message = (
+                f"{name} is on {len(done.values)} remotes, and {self._minimum} have to confirm it."
+            )
+            raise joined(done.errors, message)
+        self.fleet.owe(
+            Debt(one.name, name, str(done.errors.get(one.name, one.puts.error)))
+            for one in self.fleet.remotes
+            if one.name not in done.values
+        )
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The bytes of a range; the whole object is compared with its name.
+
+        Bytes that are wrong on every remote that has them are given as they are, since records
+        in them may be whole.
+        """
+        judge_name(name)
+        if offset == 0 and length is None:
+            data, _ = self._whole(name, self.fleet.readable())
+            return data
+        return self._first(name, lambda remote: remote.store.get(name, offset, length), length or 0)
+
+    def stat(self, name: str) -> ObjectStat:
+        """Size of an object."""
+        judge_name(name)
+        return self._first(name, lambda remote: remote.store.stat(name))
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """Objects in one folder of any remote that answers; the size is that of most copies."""
+        judge_folder(prefix)
+        found = self.fleet.get(
+            self.fleet.listable(), lambda remote: tuple(remote.store.list(prefix))
+        )
+        if not found.values:
+            raise joined(found.errors, f"No remote lists {prefix}.")
+        sizes: dict[str, Counter[int]] = {}
+        for listed in found.values.values():
+            for one in listed:
+                sizes.setdefault(one.name, Counter())[one.size] += 1
+        for name, counts in sizes.items():
+            yield ObjectStat(name, max(counts, key=lambda size: (counts[size], size)))
+
+    def delete(self, name: str) -> None:
+        """Remove an object from all remotes."""
+        judge_name(name)
+        done = self.fleet.get(self.fleet.remotes, lambda remote: remote.store.delete(name))
+        if done.errors:
+            raise joined(done.errors, f"{name} could not be removed everywhere.")
+
+    def close(self) -> None:
+        """Close every remote."""
+        self.fleet.close()
+
+    # -- what a store of several remotes can do beside ------------------------------------------
+
+    def lacking(self, name: str, size: int, holders: Mapping[str, int]) -> dict[str, str]:
+        """See SetStore."""
+        found = {}
+        for one in self.fleet.remotes:
+            there = holders.get(one.name)
+            if there is None:
+                found[one.name] = f"{name} is not there"
+            elif there != size:
+                found[one.name] = f"{name} has {there} bytes instead of {size}"
+        return found
+
+    def examine(self, remote: str, name: str) -> str:
+        """See SetStore."""
+        one = self.fleet.named(remote)
+        answer = self.fleet.get([one], lambda remote: remote.store.get(name))
+        for error in answer.errors.values():
+            return str(error)
+        return "" if is_whole(name, answer.values[remote]) else f"{name} is damaged"
+
+    def mend(self, name: str, lacking: Iterable[str]) -> Mended:
+        """See SetStore."""
+        wanted = set(lacking)
+        order = sorted(self.fleet.readable(), key=lambda one: one.name in wanted)
+        data, right = self._whole(name, order)
+        if not right:
+            message = f"{name} is damaged on every remote that has it."
+            raise DamageError(message)
+        remotes = [one for one in self.fleet.remotes if one.name in wanted]
+        done = self.fleet.put(
+            remotes, lambda remote: remote.store.put(name, [data], len(data)), size=len(data)
+        )
+        return Mended(
+            len(data) * len(done.values),
+            frozenset(wanted),
+            tuple(Debt(remote, name, str(error)) for remote, error in done.errors.items()),
+        )
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _whole(self, name: str, order: Iterable[Remote]) -> tuple[bytes, bool]:
+        """The bytes of the first remote that has them right, or of the first that has any."""
+        wrong: bytes | None = None
+        errors: dict[str, StoreError] = {}
+        for one in order:
+            answer = self.fleet.get([one], lambda remote: remote.store.get(name))
+            errors.update(answer.errors)
+            for data in answer.values.values():
+                if is_whole(name, data):
+                    return data, True
+                wrong = data if wrong is None else wrong
+        if wrong is not None:
+            return wrong, False
+        raise _nobody(name, errors)
+
+    def _first(self, name: str, call: Callable[[Remote], _T], size: int = 0) -> _T:
+        errors: dict[str, StoreError] = {}
+        for one in self.fleet.readable():
+            answer = self.fleet.get([one], call, size=size)
+            errors.update(answer.errors)
+            for value in answer.values.values():
+                return value
+        raise _nobody(name, errors)
+
+
+def _nobody(name: str, errors: Mapping[str, StoreError]) -> StoreError:
+    """Missing only when every remote answered that."""
+    if all(isinstance(one, Missing) for one in errors.values()):
+        return Missing(f"{name} is on none of the remotes {', '.join(errors)}.")
+    away = {key: one for key, one in errors.items() if not isinstance(one, Missing)}
+    return Unavailable(str(joined(away, f"{name} may be on a remote that cannot be read.")))
+
+
+def whole_stream(name: str, data: Iterable[bytes], size: int) -> list[bytes]:
+    """All chunks, to be given to several remotes; raises Refused when they are not `size` bytes."""
+    chunks = data if isinstance(data, list) else list(data)
+    total = sum(map(len, chunks))
+    if total != size:
+        raise wrong_length(name, total, size, "in the stream")
+    return chunks
+
+
+def is_whole(name: str, data: bytes) -> bool:
+    """Whether these are the bytes that the name of the object says."""
+    parsed = parse_name(name)
+    return parsed is not None and blake3(data).digest() == parsed[1]

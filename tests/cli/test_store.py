@@ -1,0 +1,94 @@
+"""`n2s store` and stores of several remotes, as users run them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Make, Program, fill
+from tests.several import a_set
+
+
+@pytest.fixture
+def mirror(make: Make) -> Program:
+    """Two remotes below `store`."""
+    made = make()
+    fill(made.root)
+    (made.home / "set.toml").write_text('mode = "mirror"\n' + a_set(made.store, 2))
+    made.run("init", made.root, "--store", "set:set.toml", cwd=made.home)
+    return made
+
+
+def remote(program: Program, number: int) -> Path:
+    return program.store / f"r{number}"
+
+
+def test_init_writes_the_remotes_into_the_configuration(mirror: Program) -> None:
+    text = mirror.config.read_text()
+    assert 'mode = "mirror"' in text
+    assert text.count("[[store.remotes]]") == 2
+    assert 'url = "set:' not in text
+
+
+def test_a_push_says_what_it_cost_and_what_is_owed(mirror: Program) -> None:
+    shutil.rmtree(remote(mirror, 1))
+    done = mirror.json("push")
+    assert done["debts"] > 0
+    assert done["requests"]["list"] == 0
+    assert done["requests"]["put"] >= done["objects_stored"]
+    assert done["bytes_sent"] >= done["bytes_stored"]
+    again = mirror.run("push")
+    assert "owe" in again.err
+
+
+def test_list_and_status_name_every_remote(mirror: Program) -> None:
+    mirror.run("push")
+    listed = mirror.json("store", "list")
+    assert [one["name"] for one in listed["remotes"]] == ["r0", "r1"]
+    shutil.rmtree(remote(mirror, 1))
+    status = mirror.json("store", "status", code=1)
+    assert [one["status"] for one in status["remotes"]] == ["healthy", "degraded"]
+    assert "not there" in status["away"]["r1"]
+    shown = mirror.run("store", "status", code=1)
+    assert "r1: degraded" in shown.out
+    assert "a mirror of r0, r1" in shown.out
+
+
+def test_verify_finds_and_repair_mends(mirror: Program) -> None:
+    mirror.run("push")
+    (path,) = [one for one in (remote(mirror, 0) / "data").rglob("*") if one.is_file()][:1]
+    content = path.read_bytes()
+    path.unlink()
+    found = mirror.json("store", "verify", code=3)
+    assert [one["remote"] for one in found["missing"]] == ["r0"]
+    assert found["missing"][0]["object"].endswith(path.name)
+    assert mirror.json("store", "repair")["debts"] == 0
+    assert path.read_bytes() == content
+    path.write_bytes(content[:-1] + b"x")
+    found = mirror.json("store", "verify", "--percent", "100", code=3)
+    assert [one["object"].endswith(path.name) for one in found["damaged"]] == [True]
+    mirror.run("store", "sync", "--remote", "r0")
+    assert path.read_bytes() == content
+
+
+def test_recover_takes_the_same_file(mirror: Program, tmp_path: Path) -> None:
+    mirror.run("push")
+    shutil.rmtree(remote(mirror, 0))
+    target = tmp_path / "back"
+    mirror.run("recover", "--store", "set:set.toml", "--target-path", target, cwd=mirror.home)
+    assert (target / "a.txt").read_text() == "first\n"
+
+
+def test_wrong_words_are_refused(mirror: Program, prepared: Program) -> None:
+    assert "there are list, status" in mirror.run("store", "mend", code=2).err
+    assert "no remote 'r7'" in mirror.run("store", "sync", "--remote", "r7", code=2).err
+    assert "not one of several" in prepared.run("store", "verify", code=2).err
+    assert prepared.json("store", "list")["remotes"][0]["debts"] == 0
+
+
+def test_other_commands_name_the_store_in_words(mirror: Program) -> None:
+    mirror.run("push")
+    for command in ("status", "doctor"):
+        shown = mirror.run(command)
+        assert "a mirror of r0, r1" in shown.out + shown.err
+        assert "set:{" not in shown.out + shown.err
