@@ -19,6 +19,7 @@ from n2s_plugins.watch.watches import CannotWatch, Changes, Gap, TooFewWatches, 
 
 RETRY_S = 600.0  # after a trouble, whose reason may take a walk of the tree to find out
 _LOOKS = 64  # directories between two readings of the queue
+_MOST_LOOKS = 20_000  # while somebody waits for an answer; what is left is named by the next one
 _STOPPED = "n2s watch was stopped"
 
 
@@ -175,9 +176,10 @@ class Recorder:
                 break
             watches.take(packed, changed)
             left -= len(packed)
-        for _ in range(min(_LOOKS, len(watches.due))):
-            if watches.due:
-                watches.look(changed)
+        for _ in range(_MOST_LOOKS if everything else _LOOKS):
+            if not watches.due:
+                break
+            watches.look(changed)
         if self._session is not None:
             if changed:
                 journal.add(changed.items(), watches.linked, self._position + 1)
