@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from tests.conftest import missing
 from tests.contrib.hooks import HOOKS, README, Hooks, prepared, stored
 
 WAITING = """#!/bin/sh
-: >"$READY"
 trap 'echo "told to end" >&2; exit 7' TERM
+: >"$READY"
 while :; do sleep 0.05; done
 """
 
@@ -165,6 +166,26 @@ def test_the_second_leaves_while_the_first_is_running(
     assert hooks.log[-1].endswith("told to end (exit code 7)")
     hooks.run("n2s-snapshot", data.root)
     assert "file" in stored(data)
+
+
+def test_a_push_that_ends_with_the_signal_keeps_its_own_code(
+    hooks: Hooks, data: Program, tmp_path: Path
+) -> None:
+    waiting = hooks.program("waiting", WAITING.replace("\n:", '\necho $PPID >"$PID"\n:', 1))
+    ready, pid = tmp_path / "ready", tmp_path / "pid"
+    os.mkfifo(ready)
+    env = {"N2S": str(waiting), "READY": str(ready), "PID": str(pid)}
+    with hooks.start("n2s-snapshot", data.root, env=env) as first:
+        ready.read_bytes()
+        first.send_signal(signal.SIGSTOP)
+        child = int(pid.read_text())
+        os.kill(child, signal.SIGTERM)
+        while "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+            time.sleep(0.01)
+        first.send_signal(signal.SIGTERM)
+        first.send_signal(signal.SIGCONT)
+        first.communicate()
+    assert first.returncode == 7
 
 
 def test_the_second_waits_when_it_is_told_to(hooks: Hooks, data: Program) -> None:
