@@ -68,7 +68,10 @@ class RemoteSet:
         values = _typed(found, _KINDS, where)
         listed = values.get("remotes")
         if not listed:
-            message = f"{where}: a store with a mode has a list of [[store.remotes]]."
+            message = (
+                f"{where}: a store with a mode needs remotes: [[remotes]] with name and url in a"
+                " file of its own, [[store.remotes]] in the configuration."
+            )
             raise ConfigError(message)
         values["remotes"] = tuple(_remote(one, where) for one in listed)
         values["mode"] = _word(Mode, values.get("mode", ""), f"{where}: mode")

@@ -43,7 +43,11 @@ ADAPTERS = frozenset({"stores", "catalogue", "flows"})
 KEEPERS = {
     "sqlite3": ("n2s_core.catalogue.database",),
     "sqlalchemy": ("n2s_core.catalogue.schema",),
-    "http.client": ("n2s_core.stores.rclone", "n2s_core.stores.ipfs"),
+    "http.client": (
+        "n2s_core.stores.connections",
+        "n2s_core.stores.rclone",
+        "n2s_core.stores.ipfs",
+    ),
     "subprocess": ("n2s_core.stores.rclone", "n2s_core.app.pool", "n2s_core.app.secrets"),
     "typer": ("n2s_core.cli", "n2s_core.__main__"),
     "rich": ("n2s_core.cli", "n2s_core.__main__"),

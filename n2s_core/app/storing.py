@@ -19,6 +19,7 @@ from n2s_core.stores.fleet import Fleet, SetStore
 
 HEALTHY, DEGRADED, UNKNOWN, RETIRED = "healthy", "degraded", "unknown", "retired"
 WHOLE = 100.0
+MOST_OWED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class RemoteAnswer:
 class StoreAnswer:
     """The remotes of a store, and what a command did with them.
 
-    `missing` and `damaged` are the objects that a verify found, with remote and reason.
+    `missing` and `damaged` are the objects that a verify found, with remote and reason, `owed` the
+    oldest of those that remotes owe now; `debts` counts all of these.
     """
 
     store: str
@@ -61,6 +63,7 @@ class StoreAnswer:
     checked: int = 0
     missing: tuple[Debt, ...] = ()
     damaged: tuple[Debt, ...] = ()
+    owed: tuple[Debt, ...] = ()
     paid: Paid = field(default_factory=Paid)
     away: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -90,6 +93,7 @@ class StoreAnswer:
             "written": self.paid.objects,
             "bytes": self.paid.bytes,
             "debts": self.debts,
+            "owed": [_found_json(one) for one in self.owed],
             "away": {**self.away, **self.paid.away},
             "problems": [
                 {"object": name, "problem": why} for name, why in self.paid.problems.items()
@@ -265,6 +269,7 @@ def _answer(
         checked=0 if found is None else found.checked,
         missing=() if found is None else tuple(found.missing),
         damaged=() if found is None else tuple(found.damaged),
+        owed=tuple(space.catalogue.debts.first(MOST_OWED)),
         paid=paid or Paid(),
         away=(away or {}) if found is None else found.away,
         seconds=(now_ns() - started_ns) / 1e9,

@@ -61,6 +61,14 @@ class Debts:
         rows = self._db.all("SELECT remote, count(*) FROM debts GROUP BY remote")
         return {str(row[0]): int(row[1]) for row in rows}
 
+    def first(self, count: int) -> list[Debt]:
+        """The oldest debts."""
+        rows = self._db.all(
+            "SELECT remote, name, error FROM debts ORDER BY since_ns, remote, name LIMIT ?",
+            (count,),
+        )
+        return [Debt(*row) for row in rows]
+
     def owed(
         self, remote: str | None = None, *, folder: str = ""
     ) -> Iterator[tuple[str, frozenset[str]]]:

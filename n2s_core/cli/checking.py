@@ -31,7 +31,7 @@ def verify_command(
     """Compare store and catalogue; exit 3 when something is missing or damaged."""
     from n2s_core.app.api import verify
 
-    percent = 0.0 if data is None else parse_percent(data)
+    percent = 0.0 if data is None else parse_percent(data, "--data")
     with out.progress() as report:
         done = verify(
             None,

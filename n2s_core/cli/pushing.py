@@ -147,7 +147,7 @@ def say_push(out: Output, done: "PushAnswer") -> int:
         out.document(done.to_json())
         return done.exit_code
     if done.debts:
-        out.note(f"Remotes owe {done.debts} objects; 'n2s store status' says which, and why.")
+        out.note(f"Remotes owe {done.debts} object(s); 'n2s store status' says which, and why.")
     if done.fallback:
         out.note(f"The whole tree was walked: {done.fallback}")
     counts = (

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from n2s_core.app.storing import StoreAnswer
 
 
+MOST_SHOWN = 20
+
+
 def store_command(
     out: Output,
     action: Annotated[
@@ -36,7 +39,7 @@ def store_command(
             action,
             config=out.config,
             remote=remote,
-            percent=0.0 if percent is None else parse_percent(percent),
+            percent=0.0 if percent is None else parse_percent(percent, "--percent"),
             report=report,
         )
     _say_problems(out, done)
@@ -44,6 +47,8 @@ def store_command(
         out.document(done.to_json())
         return done.exit_code
     _say_remotes(out, done)
+    if action == "status":
+        _say_owed(out, done)
     if action == "verify":
         out.summary(
             f"{done.objects} objects, {done.checked} copies read: {len(done.missing)} missing,"
@@ -67,11 +72,20 @@ def _say_problems(out: Output, done: "StoreAnswer") -> None:
         out.problem(f"{name}: {why}")
 
 
+def _say_owed(out: Output, done: "StoreAnswer") -> None:
+    for one in done.owed[:MOST_SHOWN]:
+        out.line(f"owed by {one.remote}: {one.name}: {one.error}")
+    if done.debts > MOST_SHOWN:
+        out.line(f"... {done.debts} in all")
+    if done.owed:
+        out.line("'n2s store sync' stores them now; every push stores some of them.")
+
+
 def _say_remotes(out: Output, done: "StoreAnswer") -> None:
     out.line(done.store)
     for one in done.remotes:
         group = f" in {one.group}" if one.group else ""
-        debts = f", owes {one.debts} objects" if one.debts else ""
+        debts = f", owes {one.debts} object(s)" if one.debts else ""
         out.line(f"  {one.name}{group}: {one.status}{debts}  {one.url}".rstrip())
         if one.status == "retired":
             out.line("    It is not in the configuration; 'n2s store repair' forgets it.")

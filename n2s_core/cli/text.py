@@ -64,13 +64,13 @@ def is_percent(text: str) -> bool:
     return _PERCENT.fullmatch(text) is not None
 
 
-def parse_percent(text: str) -> float:
+def parse_percent(text: str, option: str) -> float:
     """5, 12.5 or 5%, from 0 to 100. Raises UsageError."""
     if is_percent(text):
         value = float(text.removesuffix("%"))
         if value <= 100:  # noqa: PLR2004 - percent
             return value
-    message = f"--data takes a percentage from 0 to 100, such as 5 or 5%, not {text!r}."
+    message = f"{option} takes a percentage from 0 to 100, such as 5 or 5%, not {text!r}."
     raise UsageError(message)
 
 

@@ -12,7 +12,7 @@ from n2s_core.stores.ipfs_cid import RAW_SHA256, cid_text, parse_cid, said_cid
 from n2s_core.stores.ipfs_errors import has_no_name, judge, lost_a_block
 from n2s_core.stores.ipfs_place import parse_place
 from n2s_core.stores.ipfs_rpc import RpcAnswer, RpcClient
-from n2s_core.stores.naming import judge_folder, judge_name, wrong_length
+from n2s_core.stores.naming import judge_folder, judge_name, judge_range, wrong_length
 
 CALL_LIMIT_S = 120.0
 LIST_LIMIT_S = 600.0
@@ -100,9 +100,7 @@ class IpfsStore:
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """The bytes of a range, cut at the end of the object."""
         judge_name(name)
-        if offset < 0 or (length is not None and length < 0):
-            message = f"The range {offset}+{length} of {name} does not exist."
-            raise Refused(message)
+        judge_range(name, offset, length)
         if length == 0:
             self.stat(name)
             return b""

@@ -5,11 +5,8 @@ One kept connection per thread. Neither proxies nor redirections are followed.
 
 import base64
 import http.client
-import json
 import os
-import select
 import ssl
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,10 +14,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from n2s_core.errors import Refused, Unavailable, UsageError
+from n2s_core.stores.connections import Connections, allow, json_object, read_body
 from n2s_core.stores.ipfs_place import IpfsPlace
 
 AUTH = "N2S_IPFS_AUTH"
-READ_BYTES = 256 << 10
 BATCH_BYTES = 1 << 20
 _OK = 200
 
@@ -42,7 +39,7 @@ class RpcAnswer(NamedTuple):
 
         Raises Unavailable when nothing came, and Refused for anything that no node says.
         """
-        found = _json_object(self.body.strip().rpartition(b"\n")[2])
+        found = json_object(self.body.strip().rpartition(b"\n")[2])
         if found is not None:
             return found
         if self.body.strip():
@@ -50,29 +47,6 @@ class RpcAnswer(NamedTuple):
             raise Refused(message)
         message = "The IPFS node broke off its answer."
         raise Unavailable(message)
-
-
-class _Kept:
-    """A connection and the process that opened it; hangs up when its thread ends."""
-
-    __slots__ = ("connection", "owner_pid")
-
-    def __init__(self, connection: http.client.HTTPConnection) -> None:
-        self.connection = connection
-        self.owner_pid = os.getpid()
-
-    def __del__(self) -> None:
-        self.connection.close()
-
-    def is_stale(self) -> bool:
-        """Whether the node hung up, or another process shares the socket (we forked)."""
-        if self.owner_pid != os.getpid():
-            return True
-        if self.connection.sock is None:
-            return False
-        poll = select.poll()
-        poll.register(self.connection.sock, select.POLLIN)
-        return bool(poll.poll(0))
 
 
 class RpcClient:
@@ -87,7 +61,7 @@ class RpcClient:
         self._place = place
         self._headers = {"User-Agent": "n2s", **_authorization(place)}
         self._tls = ssl.create_default_context() if place.is_tls else None
-        self._threads = threading.local()
+        self._connections = Connections(self._new)
 
     def call(
         self,
@@ -123,22 +97,19 @@ class RpcClient:
 
     def close(self) -> None:
         """Close the connection of this thread; those of others close with their threads."""
-        kept: _Kept | None = getattr(self._threads, "kept", None)
-        if kept is not None:
-            kept.connection.close()
-            del self._threads.kept
+        self._connections.close()
 
     def _ask(
         self, path: str, body: Iterable[bytes], headers: dict[str, str], *, limit_s: float
     ) -> RpcAnswer:
         deadline = time.monotonic() + limit_s
-        connection = self._connection(limit_s)
+        connection = self._connections.ready(limit_s)
         try:
             # A node that refuses may answer and hang up before it has heard everything.
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._send(connection, path, body, headers, deadline=deadline)
             with connection.getresponse() as response:
-                data = _read(response, connection, deadline)
+                data = read_body(response, connection, deadline)
                 return RpcAnswer(response.status, data, _error(response.status, data))
         except TimeoutError as error:
             self.close()
@@ -167,20 +138,8 @@ class RpcClient:
             connection.putheader(key, value)
         connection.endheaders()
         for batch in body:
-            _allow(connection, deadline)
+            allow(connection, deadline)
             connection.send(batch)
-
-    def _connection(self, limit_s: float) -> http.client.HTTPConnection:
-        kept: _Kept | None = getattr(self._threads, "kept", None)
-        if kept is not None and kept.is_stale():
-            self.close()
-            kept = None
-        if kept is None:
-            kept = self._threads.kept = _Kept(self._new())
-        kept.connection.timeout = limit_s
-        if kept.connection.sock is not None:
-            kept.connection.sock.settimeout(limit_s)
-        return kept.connection
 
     def _new(self) -> http.client.HTTPConnection:
         place = self._place
@@ -225,45 +184,10 @@ def _batches(head: bytes, data: Iterable[bytes], tail: bytes) -> Iterator[bytes]
     yield b"".join([*waiting, tail])
 
 
-def _allow(connection: http.client.HTTPConnection, deadline: float) -> None:
-    """Let the next operation of the socket take what is left of the time."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    if connection.sock is not None:
-        connection.sock.settimeout(left)
-
-
-def _read(
-    response: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float
-) -> bytes:
-    """All of the body; a shorter one than announced raises IncompleteRead."""
-    expected = response.length
-    parts: list[bytes] = []
-    while True:
-        _allow(connection, deadline)
-        part = response.read1(READ_BYTES)
-        if not part:
-            break
-        parts.append(part)
-    data = b"".join(parts)
-    if expected is not None and len(data) != expected:
-        raise http.client.IncompleteRead(data, expected - len(data))
-    return data
-
-
 def _error(status: int, data: bytes) -> str:
     if status == _OK:
         return ""
-    found = _json_object(data)
+    found = json_object(data)
     if found is not None and isinstance(found.get("Message"), str):
         return str(found["Message"])
     return data.decode("utf-8", "replace").strip() or f"status {status}"
-
-
-def _json_object(data: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(data)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -27,6 +27,13 @@ def judge_folder(prefix: str) -> str:
     return prefix
 
 
+def judge_range(name: str, offset: int, length: int | None) -> None:
+    """Raise Refused for a range that no object can have."""
+    if offset < 0 or (length is not None and length < 0):
+        message = f"The range {offset}+{length} of {name} does not exist."
+        raise Refused(message)
+
+
 def wrong_length(name: str, found: int, size: int, where: str) -> Refused:
     """The error for a stream or an object that is not `size` bytes long."""
     return Refused(f"{name} should be {size} bytes long and is {found} {where}; it was not stored.")

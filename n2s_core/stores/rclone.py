@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from n2s_core.errors import Missing, Refused, StoreError, Unavailable, UsageError
+from n2s_core.errors import Missing, StoreError, Unavailable, UsageError
 from n2s_core.faults import crash_point
 from n2s_core.layout import parse_name
 from n2s_core.model import ObjectStat
-from n2s_core.stores.naming import judge_folder, judge_name, wrong_length
+from n2s_core.stores.naming import judge_folder, judge_name, judge_range, wrong_length
 from n2s_core.stores.rclone_errors import describe, judge
 from n2s_core.stores.rclone_rc import Answer, RcClient
 from n2s_core.stores.rclone_ways import RcloneWays
@@ -82,9 +82,7 @@ class RcloneStore:
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """The bytes of a range, cut at the end of the object."""
         judge_name(name)
-        if offset < 0 or (length is not None and length < 0):
-            message = f"The range {offset}+{length} of {name} does not exist."
-            raise Refused(message)
+        judge_range(name, offset, length)
         if length == 0:
             self.stat(name)
             return b""

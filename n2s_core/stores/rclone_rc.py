@@ -3,20 +3,17 @@
 import base64
 import http.client
 import json
-import os
-import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from n2s_core.errors import Unavailable
+from n2s_core.stores.connections import Connections, json_object, read_body
 from n2s_core.stores.spec import RcloneAddress
 
-READ_BYTES = 256 << 10
 LOCALHOST = "127.0.0.1"
 
 
@@ -29,7 +26,7 @@ class Answer(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; raises Unavailable when it is none."""
-        found = _json_object(self.body)
+        found = json_object(self.body)
         if found is None:
             message = "rclone gave an answer that is not JSON."
             raise Unavailable(message)
@@ -43,7 +40,6 @@ class _Connection(http.client.HTTPConnection):
         super().__init__("localhost")
         self._address = address
         self._trust = trust
-        self.owner_pid = os.getpid()
 
     def connect(self) -> None:
         if self._trust is None:
@@ -59,20 +55,6 @@ class _Connection(http.client.HTTPConnection):
             plain.close()
             raise
 
-    def __del__(self) -> None:
-        """Hang up when the thread ends, or the client is dropped."""
-        self.close()
-
-    def is_stale(self) -> bool:
-        """Whether rclone hung up (it died), or another process shares the socket (we forked)."""
-        if self.owner_pid != os.getpid():
-            return True
-        if self.sock is None:
-            return False
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return bool(poll.poll(0))
-
 
 class RcClient:
     """Calls of rclone's rc API. Safe for threads and for processes that fork.
@@ -82,13 +64,12 @@ class RcClient:
     """
 
     def __init__(self, address: RcloneAddress) -> None:
-        self._address = address
         self._trust = (
             ssl.create_default_context(cadata=address.certificate) if address.port else None
         )
         secret = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {secret}"}
-        self._threads = threading.local()
+        self._connections = Connections(lambda: _Connection(address, self._trust))
 
     def call(self, method: str, parameters: Mapping[str, Any], *, limit_s: float) -> Answer:
         """One rc method with JSON parameters."""
@@ -109,20 +90,17 @@ class RcClient:
 
     def close(self) -> None:
         """Close the connection of this thread; those of others close with their threads."""
-        connection: _Connection | None = getattr(self._threads, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._threads.connection
+        self._connections.close()
 
     def _ask(
         self, verb: str, path: str, body: bytes | None, headers: dict[str, str], *, limit_s: float
     ) -> Answer:
         deadline = time.monotonic() + limit_s
-        connection = self._connection(limit_s)
+        connection = self._connections.ready(limit_s)
         try:
             connection.request(verb, path, body, headers)
             with connection.getresponse() as response:
-                data = _body(response, connection.sock, deadline)
+                data = read_body(response, connection, deadline)
                 return Answer(response.status, data, _error(response.status, data))
         except TimeoutError as error:
             self.close()
@@ -136,48 +114,11 @@ class RcClient:
             self.close()
             raise
 
-    def _connection(self, limit_s: float) -> _Connection:
-        connection: _Connection | None = getattr(self._threads, "connection", None)
-        if connection is not None and connection.is_stale():
-            self.close()
-            connection = None
-        if connection is None:
-            connection = self._threads.connection = _Connection(self._address, self._trust)
-        connection.timeout = limit_s
-        if connection.sock is not None:
-            connection.sock.settimeout(limit_s)
-        return connection
-
-
-def _body(response: http.client.HTTPResponse, sock: socket.socket | None, deadline: float) -> bytes:
-    """All of the body; a shorter one than announced raises IncompleteRead."""
-    expected = response.length
-    parts: list[bytes] = []
-    while True:
-        if sock is not None:
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
-        part = response.read1(READ_BYTES)
-        if not part:
-            break
-        parts.append(part)
-    data = b"".join(parts)
-    if expected is not None and len(data) != expected:
-        raise http.client.IncompleteRead(data, expected - len(data))
-    return data
-
 
 def _error(status: int, data: bytes) -> str:
     if status < http.client.BAD_REQUEST:
         return ""
-    found = _json_object(data)
+    found = json_object(data)
     if found is not None and isinstance(found.get("error"), str):
         return str(found["error"])
     return data[:200].decode("utf-8", "replace").strip()
-
-
-def _json_object(data: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(data)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -54,6 +54,33 @@ def test_list_and_status_name_every_remote(mirror: Program) -> None:
     assert "a mirror of r0, r1" in shown.out
 
 
+def test_status_names_what_is_owed_and_why(mirror: Program) -> None:
+    shutil.rmtree(remote(mirror, 1))
+    owed = mirror.json("push")["debts"]
+    status = mirror.json("store", "status", code=1)
+    assert len(status["owed"]) == status["debts"] >= owed
+    assert {one["remote"] for one in status["owed"]} == {"r1"}
+    assert all("not there" in one["problem"] for one in status["owed"])
+    objects = {one["object"] for one in status["owed"]}
+    present = {str(path.relative_to(remote(mirror, 0))) for path in remote(mirror, 0).rglob("*/*")}
+    assert objects < present
+    shown = mirror.run("store", "status", code=1).out
+    assert all(f"owed by r1: {name}: " in shown for name in objects)
+    assert "n2s store sync" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify", "--data", "101"),
+        ("store", "verify", "--percent", "101"),
+        ("store", "verify", "--percent", "many"),
+    ],
+)
+def test_a_wrong_percentage_is_said_with_its_option(mirror: Program, words: list[str]) -> None:
+    assert f"{words[-2]} takes a percentage" in mirror.run(*words, code=2).err
+
+
 def test_verify_finds_and_repair_mends(mirror: Program) -> None:
     mirror.run("push")
     (path,) = [one for one in (remote(mirror, 0) / "data").rglob("*") if one.is_file()][:1]

@@ -210,11 +210,11 @@ def test_processes_that_put_at_once_lose_nothing(store: IpfsStore, method: str) 
 
 def test_a_forked_child_does_not_speak_on_the_connection_of_its_parent(store: IpfsStore) -> None:
     name = put(store, CONTENT)
-    ours = store._client._threads.kept.connection.sock.getsockname()
+    ours = store._client._connections.ready(1.0).sock.getsockname()
     child = os.fork()
     if child == 0:
         right = store.get(name) == CONTENT
-        theirs = store._client._threads.kept.connection.sock.getsockname()
+        theirs = store._client._connections.ready(1.0).sock.getsockname()
         os._exit(0 if right and theirs != ours else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0

@@ -61,8 +61,16 @@ class Btrfs:
         if "since" in source.options and "snapshot" not in source.options:
             message = "-o since=PATH needs -o snapshot=PATH."
             raise DiscoveryError(message)
-        if "snapshot" not in source.options:
+        if "snapshot" in source.options:
+            return
+        try:
             command.show(source.root)
+        except DiscoveryError as error:
+            message = (
+                f"{show(source.root)} cannot be used as a btrfs subvolume: {error} Use a subvolume"
+                " as root (btrfs subvolume create), or the plugin find."
+            )
+            raise DiscoveryError(message) from error
 
     def discover(self, source: Source, since: Mark | None) -> AbstractContextManager[Discovery]:
         """The feed since the snapshot of the push before; a walk of the snapshot without one."""
@@ -113,9 +121,7 @@ def _prefix(source: Source) -> bytes:
 def _left(source: Source, folder: bytes, since: Mark | None) -> list[bytes]:
     """The snapshot of the push before; what pushes left behind that failed is removed."""
     base = b""
-    with contextlib.suppress(
-        DiscoveryError
-    ):  # the mark of something else names no snapshot of ours
+    with contextlib.suppress(DiscoveryError):  # the mark of something else
         base = os.path.basename(Base.unpack(since or b"").path)
     names = [one for one in os.listdir(folder) if one.startswith(_prefix(source))]
     for name in names:
