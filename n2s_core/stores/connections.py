@@ -36,7 +36,10 @@ class _Kept:
 
 
 class Connections:
-    """Safe for threads and for processes that fork; `new()` makes a connection, not yet open."""
+    """Safe for threads and for processes that fork; `new()` makes a connection, not yet open.
+
+    `new` must not refer to who owns this: the connections are hung up when the owner is dropped.
+    """
 
     def __init__(self, new: Callable[[], http.client.HTTPConnection]) -> None:
         self._new = new

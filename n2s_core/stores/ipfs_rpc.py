@@ -60,8 +60,8 @@ class RpcClient:
         """Raises UsageError when N2S_IPFS_AUTH cannot be used."""
         self._place = place
         self._headers = {"User-Agent": "n2s", **_authorization(place)}
-        self._tls = ssl.create_default_context() if place.is_tls else None
-        self._connections = Connections(self._new)
+        tls = ssl.create_default_context() if place.is_tls else None
+        self._connections = Connections(lambda: _connection(place, tls))
 
     def call(
         self,
@@ -141,11 +141,11 @@ class RpcClient:
             allow(connection, deadline)
             connection.send(batch)
 
-    def _new(self) -> http.client.HTTPConnection:
-        place = self._place
-        if self._tls is None:
-            return http.client.HTTPConnection(place.host, place.port)
-        return http.client.HTTPSConnection(place.host, place.port, context=self._tls)
+
+def _connection(place: IpfsPlace, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    if tls is None:
+        return http.client.HTTPConnection(place.host, place.port)
+    return http.client.HTTPSConnection(place.host, place.port, context=tls)
 
 
 def _authorization(place: IpfsPlace) -> dict[str, str]:

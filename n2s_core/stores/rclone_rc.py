@@ -64,12 +64,10 @@ class RcClient:
     """
 
     def __init__(self, address: RcloneAddress) -> None:
-        self._trust = (
-            ssl.create_default_context(cadata=address.certificate) if address.port else None
-        )
+        trust = ssl.create_default_context(cadata=address.certificate) if address.port else None
         secret = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {secret}"}
-        self._connections = Connections(lambda: _Connection(address, self._trust))
+        self._connections = Connections(lambda: _Connection(address, trust))
 
     def call(self, method: str, parameters: Mapping[str, Any], *, limit_s: float) -> Answer:
         """One rc method with JSON parameters."""
