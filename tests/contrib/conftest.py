@@ -1,14 +1,11 @@
 """The hooks, installed; and a btrfs for those that need one."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
+from tests.btrfs import mounted
 from tests.contrib.hooks import Hooks
 
 
@@ -22,19 +19,5 @@ def hooks(tmp_path: Path) -> Hooks:
 @pytest.fixture
 def btrfs(tmp_path: Path) -> Iterator[Path]:
     """A mounted btrfs of one test, with whatever is in it."""
-    if os.geteuid() != 0:
-        missing("This test mounts a btrfs; run it as root.")
-    if shutil.which("mkfs.btrfs") is None:
-        missing("This test needs btrfs-progs.")
-    image, folder = tmp_path / "image", tmp_path / "btrfs"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(300 << 20)
-    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
-    done = subprocess.run(
-        ["mount", "-o", "loop", image, folder], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        missing(f"This test mounts a btrfs, which is not allowed here: {done.stderr}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path, 300 << 20) as folder:
+        yield folder

@@ -7,9 +7,7 @@ import pytest
 
 from n2s_core.testing import DiscovererContract
 from n2s_plugins.btrfs.plugin import Btrfs
-from tests.plugins.btrfs.test_btrfs_for_real import btrfs, mounted_btrfs
-
-__all__ = ["mounted_btrfs"]
+from tests.btrfs import subvolume
 
 
 class TestBtrfs(DiscovererContract):
@@ -21,12 +19,8 @@ class TestBtrfs(DiscovererContract):
     @pytest.fixture
     def root(self, filesystem: Path, tmp_path: Path) -> Iterator[Path]:
         """A subvolume of its own, which goes with its snapshots."""
-        root = filesystem / f"contract-{tmp_path.name}"
-        btrfs("subvolume", "create", root)
-        yield root
-        for line in btrfs("subvolume", "list", "-o", root).splitlines():
-            btrfs("subvolume", "delete", filesystem / line.partition(" path ")[2])
-        btrfs("subvolume", "delete", root)
+        with subvolume(filesystem, f"contract-{tmp_path.name}") as root:
+            yield root
 
     @pytest.fixture
     def wrong_root(self, root: Path) -> Path:

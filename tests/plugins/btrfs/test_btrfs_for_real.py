@@ -1,8 +1,6 @@
 """Promise: between two snapshots of a real btrfs, the feed names all that changed."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,57 +11,29 @@ from n2s_core.app.pushing import PushOrder, push
 from n2s_core.errors import DiscoveryError, Refused
 from n2s_core.flows.push import Outcome
 from n2s_core.stores.file import FileStore
-from tests.conftest import Dataset, missing, quiet
+from tests.btrfs import btrfs, subvolume
+from tests.conftest import Dataset, quiet
 from tests.edits import Editor
 from tests.trees import describe, differences
 
 OWN = frozenset({b".n2s"})
 
 
-def btrfs(*arguments: str | Path) -> str:
-    command = ["btrfs", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture(scope="module", name="filesystem")
-def mounted_btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A btrfs on a loop device."""
-    if os.geteuid() != 0:
-        missing("This test mounts a btrfs; run it as root.")
-    if shutil.which("mkfs.btrfs") is None:
-        missing("This test needs btrfs-progs.")
-    base = tmp_path_factory.mktemp("btrfs")
-    image, folder = base / "image", base / "mounted"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(1 << 30)
-    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
-    done = subprocess.run(
-        ["mount", "-o", "loop", image, folder], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        missing(f"This test mounts a btrfs, which is not allowed here: {done.stderr}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-@pytest.fixture(name="volume")
-def subvolume(filesystem: Path, tmp_path: Path) -> Iterator[Dataset]:
-    """A dataset whose root is a subvolume and whose plugin is btrfs."""
-    root = filesystem / tmp_path.name
-    btrfs("subvolume", "create", root)
+def prepared(base: Path, root: Path) -> Dataset:
+    """A dataset whose plugin is btrfs."""
     made = Dataset(
-        base=tmp_path,
-        root=root,
-        store=tmp_path / "store",
-        config=tmp_path / "config" / "config.toml",
+        base=base, root=root, store=base / "store", config=base / "config" / "config.toml"
     )
     order = InitOrder(root=root, store_url=str(made.store), config=made.config, using="btrfs")
     init(order, quiet)
-    yield made
-    for line in btrfs("subvolume", "list", "-o", root).splitlines():
-        btrfs("subvolume", "delete", filesystem / line.partition(" path ")[2])
-    btrfs("subvolume", "delete", root)
+    return made
+
+
+@pytest.fixture
+def volume(filesystem: Path, tmp_path: Path) -> Iterator[Dataset]:
+    """A dataset whose root is a subvolume and whose plugin is btrfs."""
+    with subvolume(filesystem, tmp_path.name) as root:
+        yield prepared(tmp_path, root)
 
 
 def push_with(volume: Dataset, **options: object) -> Outcome:
@@ -258,3 +228,22 @@ def test_what_is_no_subvolume_is_refused_with_a_sentence(volume: Dataset) -> Non
     (volume.root / "folder").mkdir()
     with pytest.raises(DiscoveryError, match="subvolume show"):
         push_with(volume, snapshot=volume.root / "folder")
+
+
+def test_a_root_that_is_an_ordinary_folder_of_a_btrfs_is_refused_with_what_to_do(
+    filesystem: Path, tmp_path: Path
+) -> None:
+    """Preparing asks no plugin, so that the first push says it, before it makes anything."""
+    root = filesystem / f"{tmp_path.name}-folder"
+    root.mkdir()
+    folder = prepared(tmp_path, root)
+    (root / "f").write_bytes(b"1")
+    for options in ({}, {"snapshots": tmp_path / "snapshots"}):
+        with pytest.raises(DiscoveryError, match=r"subvolume show .*Use a subvolume as root"):
+            push_with(folder, **options)
+    assert os.listdir(root) == ["f"]
+    assert not (tmp_path / "snapshots").exists()
+    assert folder.changesets() == []
+    with folder.space() as space:
+        assert push(space, PushOrder(using="find"), quiet)[0].complete
+    assert_restores(folder)
