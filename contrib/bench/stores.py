@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
 """Compare n2s with `rclone copy` on real servers on this machine: S3, SFTP, WebDAV.
 
-n2s pushes a tree and pulls it; rclone copies the objects that such a push makes, which lie ready
-in a folder, and copies them back. So rclone is the limit: n2s reads, compresses, encrypts and
-confirms besides. The last case is a tree of small files into S3, where rclone copies the
-files themselves. They take turns. Everything happens below one scratch folder, which is removed.
+push, restore: n2s pushes a tree and pulls it; rclone copies the objects that such a push makes,
+which lie ready in a folder, and copies them back. n2s reads, compresses, encrypts and confirms
+besides. With --link once more, both limited to a line of so many bytes per second.
+put, get: what n2s does with the same ready-made objects alone (objects.py), and rclone copy.
+The last case is a tree of small files into S3, where rclone copies the files themselves.
+
+They take turns. Everything happens below one scratch folder, which is removed. It takes up to six
+times --size of disk: what was stored in a round is removed before the next one.
 """
 
 import argparse
+import filecmp
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +27,7 @@ from pathlib import Path
 import trees
 from measure import MIB, CommandFailed, Cost, adopt_orphans, measured, settle
 from report import Run, plot, table, write_csv
-from tools import N2s, first_line
+from tools import N2s, clean_environment, first_line
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.servers import rclones
@@ -30,7 +36,10 @@ from tests.servers.sshd import sshd
 from tests.servers.webdav import webdav
 
 KINDS = ("s3", "sftp", "webdav")
+OBJECTS = Path(__file__).with_name("objects.py")
 OBJECT_SHELVES = ("data", "meta")
+DATA = {"mixed": trees.MIXED, "random": trees.RANDOM}
+DISK_SHARE = 6  # a tree, its objects, those that n2s and rclone stored, a restore, and some room
 
 
 def arguments() -> argparse.Namespace:
@@ -39,6 +48,16 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--kinds", default=",".join(KINDS), help="which servers (s3,sftp,webdav)")
     parser.add_argument("--size", type=int, default=2000, help="MB of large files (2000)")
+    parser.add_argument(
+        "--data", choices=DATA, default="mixed", help="half of it words, or random bytes (mixed)"
+    )
+    parser.add_argument(
+        "--link",
+        action="append",
+        default=[],
+        metavar="100M",
+        help="push and restore once more over a line of so many bytes per second; repeatable",
+    )
     parser.add_argument("--files", type=int, default=100_000, help="small files; 0: none (100000)")
     parser.add_argument("--transfers", default="4", help="of rclone with objects (4)")
     parser.add_argument("--small-transfers", default="16", help="of rclone with small files (16)")
@@ -50,6 +69,9 @@ def arguments() -> argparse.Namespace:
     given.kinds = given.kinds.split(",")
     for word in set(given.kinds) - set(KINDS):
         parser.error(f"there is no {word!r}")
+    for link in given.link:
+        if re.fullmatch(r"[1-9][0-9]*[KMG]", link) is None:
+            parser.error(f"--link takes bytes per second such as 100M, not {link!r}")
     return given
 
 
@@ -67,6 +89,12 @@ class RemoteN2s(N2s):
         command[store] = f"rclone:{self.remote}" if self.remote else str(self.home / "store")
         return command
 
+    def limit(self, link: str) -> None:
+        """Let the prepared repository use no more than this line."""
+        path = self.home / "config" / "config.toml"
+        before, table, after = path.read_text().partition("[store]\n")
+        path.write_text(f'{before}{table}bwlimit = "{link}"\n{after}')
+
 
 class Bench:
     """The runs, in one scratch folder, with the servers that run."""
@@ -76,12 +104,14 @@ class Bench:
         self.scratch = scratch
         self.configuration = configuration
         self.runs: list[Run] = []
+        self._environment = clean_environment({"RCLONE_CONFIG": str(configuration)})
+        self._transfers = ("--transfers", given.transfers)
         self._serial = 0
 
     def place(self, kind: str) -> str:
-        """A folder on this server where nothing is yet."""
+        """A folder on this server where nothing is yet; of S3 a bucket, which can be purged."""
         self._serial += 1
-        tops = {"s3": "bench/", "sftp": f"{self.scratch}/sftp-files/", "webdav": ""}
+        tops = {"s3": "bench-", "sftp": f"{self.scratch}/sftp-files/", "webdav": ""}
         return f"{kind}:{tops[kind]}{self._serial}"
 
     def n2s(self, remote: str) -> RemoteN2s:
@@ -93,11 +123,9 @@ class Bench:
         log = self.scratch / "log"
         return measured(command, cwd=str(self.scratch), environment=environment, log=log)
 
-    def copy(self, source: str, target: str, transfers: str) -> Cost:
+    def copy(self, source: str, target: str, *options: str) -> Cost:
         """One `rclone copy`."""
-        environment = dict(os.environ) | {"RCLONE_CONFIG": str(self.configuration)}
-        command = [rclones.newest(), "copy", "--transfers", transfers, source, target]
-        return self.run(command, environment)
+        return self.run([rclones.newest(), "copy", *options, source, target], self._environment)
 
     def record(self, case: str, tool: str, number: int, cost: Cost, stored_mib: float) -> None:
         self.runs.append(Run(case, tool, number, cost, stored_mib))
@@ -116,37 +144,83 @@ class Bench:
                 shutil.rmtree(folder)
         return store
 
-    def large(self, kind: str, number: int, tree: Path, objects: Path) -> None:
-        """Push and restore of one round; who is first changes."""
+    def turns(
+        self,
+        case: str,
+        number: int,
+        size: float,
+        ours: Callable[[], Cost],
+        theirs: Callable[[], Cost],
+    ) -> None:
+        """n2s and rclone with one case of one round; who is first changes."""
+        both = [("n2s", ours), ("rclone", theirs)]
+        for name, step in both if number % 2 else reversed(both):
+            self.record(case, name, number, step(), size)
+
+    def large(self, kind: str, number: int, tree: Path, objects: Path, link: str) -> None:
+        """Push and restore of one round, over a line of so many bytes per second if `link`."""
         size = trees.extent(objects)[1] / MIB
         tool, copied = self.n2s(self.place(kind)), self.place(kind)
         self.run(tool.prepare(tree), tool.environment)
+        suffix, options = "", [*self._transfers]
+        if link:
+            tool.limit(link)
+            suffix = f" at {link}/s"
+            options += ["--bwlimit", link]
 
-        def push() -> None:
-            cost = self.run(tool.push(tree, None), tool.environment)
-            self.record(f"{kind}, push", "n2s", number, cost, size)
-
-        def upload() -> None:
-            cost = self.copy(str(objects), copied, self.given.transfers)
-            self.record(f"{kind}, push", "rclone", number, cost, size)
-
-        def restore() -> None:
+        def restore() -> Cost:
             target = self.new_folder()
             cost = self.run(tool.restore(tree, target), tool.environment)
             self.must_equal("n2s", tree, target / "tree")
-            self.record(f"{kind}, restore", "n2s", number, cost, size)
+            return cost
 
-        def download() -> None:
+        self.turns(
+            f"{kind}, push{suffix}",
+            number,
+            size,
+            lambda: self.run(tool.push(tree, None), tool.environment),
+            lambda: self.copy(str(objects), copied, *options),
+        )
+        self.turns(
+            f"{kind}, restore{suffix}",
+            number,
+            size,
+            restore,
+            lambda: self.copy_back(objects, copied, *options),
+        )
+        self.purge(tool.remote, copied)
+        shutil.rmtree(tool.home)
+
+    def ready(self, kind: str, number: int, objects: Path) -> None:
+        """Put and get of one round: the store of n2s alone, with the objects that rclone has."""
+        size = trees.extent(objects)[1] / MIB
+        stored, copied = self.place(kind), self.place(kind)
+
+        def command(verb: str, *more: str) -> list[str]:
+            where = [f"rclone:{stored}", str(objects)]
+            return [sys.executable, str(OBJECTS), verb, *where, *self._transfers, *more]
+
+        def get() -> Cost:
             target = self.new_folder()
-            cost = self.copy(copied, str(target), self.given.transfers)
-            self.must_equal("rclone", objects, target)
-            self.record(f"{kind}, restore", "rclone", number, cost, size)
+            cost = self.run(command("get", "--into", str(target)), self._environment)
+            self.must_equal("n2s", objects, target)
+            return cost
 
-        for pair in ((push, upload), (restore, download)):
-            for step in pair if number % 2 else reversed(pair):
-                step()
-        for remote in (tool.remote, copied):
-            self.purge(remote)
+        self.turns(
+            f"{kind}, put",
+            number,
+            size,
+            lambda: self.run(command("put"), self._environment),
+            lambda: self.copy(str(objects), copied, *self._transfers),
+        )
+        self.turns(
+            f"{kind}, get",
+            number,
+            size,
+            get,
+            lambda: self.copy_back(objects, copied, *self._transfers),
+        )
+        self.purge(stored, copied)
 
     def small(self, number: int, tree: Path) -> None:
         """Small files into S3."""
@@ -159,10 +233,17 @@ class Bench:
             if name == "n2s":
                 cost = self.run(tool.push(tree, None), tool.environment)
             else:
-                cost = self.copy(str(tree), copied, self.given.small_transfers)
+                cost = self.copy(str(tree), copied, "--transfers", self.given.small_transfers)
             self.record(case, name, number, cost, size)
-        for remote in (tool.remote, copied):
-            self.purge(remote)
+        self.purge(tool.remote, copied)
+        shutil.rmtree(tool.home)
+
+    def copy_back(self, objects: Path, copied: str, *options: str) -> Cost:
+        """What rclone copied, from the server into an empty folder."""
+        target = self.new_folder()
+        cost = self.copy(copied, str(target), *options)
+        self.must_equal("rclone", objects, target)
+        return cost
 
     def new_folder(self) -> Path:
         """Where a restore goes; that of the one before is removed."""
@@ -173,12 +254,15 @@ class Bench:
 
     @staticmethod
     def must_equal(who: str, wanted: Path, found: Path) -> None:
-        """Ends the program unless as many files and bytes came back."""
-        if trees.extent(wanted) != trees.extent(found):
-            sys.exit(f"{who} restored {trees.extent(found)} instead of {trees.extent(wanted)}")
+        """Ends the program unless the same files came back, byte by byte."""
+        names = [path.relative_to(wanted) for path in wanted.rglob("*") if path.is_file()]
+        same, _, _ = filecmp.cmpfiles(wanted, found, names, shallow=False)
+        if len(same) != len(names) or trees.extent(wanted) != trees.extent(found):
+            sys.exit(f"{who} restored {len(same)} of {len(names)} files as they were")
 
-    def purge(self, remote: str) -> None:
-        rclones.run(rclones.newest(), "purge", remote, configuration=self.configuration)
+    def purge(self, *remotes: str) -> None:
+        for remote in remotes:
+            rclones.run(rclones.newest(), "purge", remote, configuration=self.configuration)
 
 
 @contextmanager
@@ -206,14 +290,21 @@ def servers(scratch: Path) -> Iterator[Path]:
 
 def compare(bench: Bench) -> None:
     given = bench.given
+    need = DISK_SHARE * given.size * 1_000_000
+    if shutil.disk_usage(bench.scratch).free < need:
+        sys.exit(f"{need / 1e9:.0f} GB of disk are needed at {bench.scratch}; see --size, --dir")
     tree = bench.scratch / "large"
-    trees.large_files(tree, given.size * 1_000_000 // 4)
+    trees.large_files(tree, given.size * 1_000_000 // len(DATA[given.data]), DATA[given.data])
     objects = bench.ready_made(tree)
-    print(f"large files: {trees.extent(tree)[1] / MIB:,.0f} MiB", flush=True)
+    print(f"large files: {trees.extent(tree)[1] / MIB:,.0f} MiB, {given.data}", flush=True)
     print("objects: {:,}, {:,.0f} MiB".format(*_objects(objects)), flush=True)
     for number in range(1, given.rounds + 1):
         for kind in given.kinds:
-            bench.large(kind, number, tree, objects)
+            for link in ("", *given.link):
+                bench.large(kind, number, tree, objects, link)
+            bench.ready(kind, number, objects)
+    for folder in (tree, objects, bench.new_folder()):
+        shutil.rmtree(folder)
     if given.files and "s3" in given.kinds:
         small = bench.scratch / "small"
         trees.many_files(small, given.files, linked=False)

@@ -7,10 +7,12 @@ import shutil
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MIB = 1 << 20
+MIXED = ("random", "random", "words", "words")
+RANDOM = ("random",) * len(MIXED)
 PER_FOLDER = 100
 SMALL = (200, 2000)
 LINKED_SHARE = 0.7
@@ -54,19 +56,16 @@ def _files(target: Path) -> Iterator[tuple[str, Path]]:
                     yield path, target / path.removeprefix("/")
 
 
-def large_files(target: Path, size: int) -> None:
-    """Two files of random bytes and two of words, `size` bytes each."""
+def large_files(target: Path, size: int, contents: Sequence[str] = MIXED) -> None:
+    """A file of `size` bytes for each of `contents`: random bytes, or words, which compress."""
     target.mkdir()
     chance = random.Random(size)  # noqa: S311 - the same each time
-    for number in (1, 2):
-        with (target / f"random{number}.bin").open("wb") as file:
-            for at in range(0, size, MIB):
-                file.write(chance.randbytes(min(MIB, size - at)))
     words = _words(chance)
-    for number in (1, 2):
-        with (target / f"text{number}.txt").open("wb") as file:
+    for number, content in enumerate(contents):
+        with (target / f"{content}-{number}").open("wb") as file:
             while (left := size - file.tell()) > 0:
-                file.write(_text(chance, words)[:left])
+                part = chance.randbytes(MIB) if content == "random" else _text(chance, words)
+                file.write(part[:left])
 
 
 def _words(chance: random.Random) -> list[bytes]:
