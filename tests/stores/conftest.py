@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from n2s_core.stores.rclone_process import RcloneProcess
+from n2s_core.stores.spec import RcloneAddress
 from tests.servers import rclones
+from tests.servers.rclone_s3 import rclone_s3
 from tests.servers.seaweed import KEY, READER_KEY, READER_SECRET, REGION, SECRET, Seaweed, seaweed
 from tests.servers.sshd import Sshd, sshd
 from tests.servers.webdav import Webdav, webdav
@@ -17,6 +19,13 @@ from tests.servers.webdav import Webdav, webdav
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     with seaweed(tmp_path_factory.mktemp("s3") / "weed") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Of an S3 server that takes any bucket."""
+    with rclone_s3(tmp_path_factory.mktemp("s3") / "rclone") as port:
+        yield port
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +86,13 @@ def servers(
         },
     )
     return found
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[RcloneAddress]:
+    """Of an rclone that the tests of a module share."""
+    with RcloneProcess() as address:
+        yield address
 
 
 RunRclone = Callable[[str], RcloneProcess]

@@ -1,7 +1,6 @@
 """The store that spreads shards of each object over several remotes."""
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,25 +10,21 @@ from blake3 import blake3
 from n2s_core.errors import Missing, Refused, Unavailable
 from n2s_core.layout import Shelf, object_name
 from n2s_core.model import ObjectStat
-from n2s_core.ports import Store
 from n2s_core.remotes import Metadata, Mode, RemoteSet, RemoteTable
-from n2s_core.stores import erasure
 from n2s_core.stores.erasure import ErasureStore
 from n2s_core.stores.fleet import Fleet, Remote
 from n2s_core.stores.mirror import MirrorStore
 from n2s_core.stores.shards import Coding, Header, open_shard
-from tests.contracts.store import Plant, StoreContract
-from tests.fakes import Fault, FaultyStore, MemoryStore
+from tests.fakes import Fault
+from tests.stores.sets import BYTES, RIGHT, Remotes, Schedule, SetContract, each
 
-BYTES = random.Random(1).randbytes(100_003)
-RIGHT = object_name(Shelf.DATA, blake3(BYTES).digest())
 HEAD = object_name(Shelf.CHANGESETS, blake3(BYTES).digest())
-ALWAYS = range(1, 400)
-Schedule = Sequence[tuple[str, int, Fault]]
 
 
-class Bench:
-    """M of N shards over memories, each behind a store whose calls go wrong on schedule."""
+class Bench(Remotes):
+    """M of N shards over memories."""
+
+    store: ErasureStore
 
     def __init__(
         self,
@@ -41,11 +36,7 @@ class Bench:
         groups: Sequence[str] = (),
         **keys: Any,
     ) -> None:
-        self.memories = [MemoryStore(f"memory:{at}") for at in range(remotes or n)]
-        self.faulty = [
-            FaultyStore(memory, (faults or {}).get(at, ()))
-            for at, memory in enumerate(self.memories)
-        ]
+        super().__init__([(faults or {}).get(at, ()) for at in range(remotes or n)])
         self.open(m, n, groups=groups, **keys)
 
     def open(self, m: int, n: int, *, groups: Sequence[str] = (), **keys: Any) -> None:
@@ -77,32 +68,14 @@ class Bench:
             self.memories[at].objects.clear()
 
 
-def each(fault: Fault, *methods: str) -> list[tuple[str, int, Fault]]:
-    return [(method, nth, fault) for method in methods for nth in ALWAYS]
+class ErasureContract(SetContract):
+    """The contract holds for 3 of 5 shards; `faults` say what is wrong with some of 6 remotes."""
 
-
-class ErasureContract(StoreContract):
     faults: Mapping[int, Schedule] = {}
     keys: Mapping[str, Any] = {}
 
-    @pytest.fixture
-    def bench(self) -> Iterator[Bench]:
-        made = Bench(3, 5, 6, faults=self.faults, **self.keys)
-        yield made
-        for one in made.faulty:
-            one.released.set()
-
-    @pytest.fixture
-    def store(self, bench: Bench) -> Store:
-        return bench.store
-
-    @pytest.fixture
-    def plant(self, bench: Bench) -> Plant:
-        def plant(path: str, content: bytes) -> None:
-            for memory in bench.memories:
-                memory.objects[path] = content
-
-        return plant
+    def remotes(self) -> Bench:
+        return Bench(3, 5, 6, faults=self.faults, **self.keys)
 
 
 class TestErasure(ErasureContract):
@@ -202,9 +175,9 @@ def test_copies_of_changesets_survive_what_the_data_survive() -> None:
         Bench(3, 5, faults=away, minimum=3).put(HEAD)
 
 
-def test_a_remote_without_room_gets_no_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasure, "has_room", lambda url, size: url != "memory:2")
+def test_a_remote_without_room_gets_no_shard() -> None:
     bench = Bench(3, 5, 6)
+    bench.fleet.named("r2").room.note(len(BYTES) // 3)
     bench.put()
     assert bench.holders() == [0, 1, 3, 4, 5]
     assert bench.faulty[2].calls["put"] == 0
@@ -246,8 +219,7 @@ def test_shards_that_are_read_wrong_are_taken_from_elsewhere(fault: Fault) -> No
     bench = Bench(3, 5, faults={at: each(fault, "get") for at in (1, 3)})
     bench.put()
     assert bench.store.get(RIGHT) == BYTES
-    for one in bench.faulty:
-        one.released.set()
+    bench.release()
 
 
 def test_flipped_bits_in_two_shards_do_no_harm() -> None:

@@ -1,39 +1,29 @@
 """The store that keeps each object on several remotes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-from blake3 import blake3
 
 from n2s_core.errors import DamageError, Missing, Refused, Unavailable
 from n2s_core.layout import Shelf, object_name
 from n2s_core.model import ObjectStat
-from n2s_core.ports import Store
 from n2s_core.remotes import RemoteTable
 from n2s_core.stores.fleet import Fleet, Remote
 from n2s_core.stores.health import Health
 from n2s_core.stores.mirror import MirrorStore
-from tests.contracts.store import CONTENT, FOLDER, NAME, Plant, StoreContract
-from tests.fakes import Fault, FaultyStore, MemoryStore, Planned
-
-BYTES = b"what the store is for" * 1000
-RIGHT = object_name(Shelf.DATA, blake3(BYTES).digest())
-ALWAYS = range(1, 200)
-Schedules = Sequence[Sequence[Planned | tuple[str, int, Fault]]]
+from tests.contracts.store import CONTENT, FOLDER, NAME
+from tests.fakes import Fault
+from tests.stores.sets import BYTES, RIGHT, Remotes, Schedule, SetContract, each
 
 
-class Bench:
-    """A mirror of memories, each behind a store whose calls go wrong on schedule."""
+class Bench(Remotes):
+    """A mirror of memories."""
 
-    def __init__(
-        self, *schedules: Sequence[Planned | tuple[str, int, Fault]], minimum: int = 1
-    ) -> None:
+    store: MirrorStore
+
+    def __init__(self, *schedules: Schedule, minimum: int = 1) -> None:
+        super().__init__(schedules)
         self.now_s = 0.0
-        self.memories = [MemoryStore(f"memory:{at}") for at in range(len(schedules))]
-        self.faulty = [
-            FaultyStore(memory, schedule)
-            for memory, schedule in zip(self.memories, schedules, strict=True)
-        ]
         remotes = [
             Remote(
                 RemoteTable(f"r{at}", store.url, priority=at),
@@ -59,34 +49,14 @@ class Bench:
         return [one.remote for one in self.fleet.take_debts()]
 
 
-def each(fault: Fault, *methods: str) -> list[tuple[str, int, Fault]]:
-    return [(method, nth, fault) for method in methods for nth in ALWAYS]
-
-
-class MirrorContract(StoreContract):
+class MirrorContract(SetContract):
     """The contract holds for three remotes; `schedules` say what is wrong with each."""
 
-    schedules: Schedules = ([], [], [])
+    schedules: Sequence[Schedule] = ([], [], [])
     minimum = 1
 
-    @pytest.fixture
-    def bench(self) -> Iterator[Bench]:
-        made = Bench(*self.schedules, minimum=self.minimum)
-        yield made
-        for one in made.faulty:
-            one.released.set()
-
-    @pytest.fixture
-    def store(self, bench: Bench) -> Store:
-        return bench.store
-
-    @pytest.fixture
-    def plant(self, bench: Bench) -> Plant:
-        def plant(path: str, content: bytes) -> None:
-            for memory in bench.memories:
-                memory.objects[path] = content
-
-        return plant
+    def remotes(self) -> Bench:
+        return Bench(*self.schedules, minimum=self.minimum)
 
 
 class TestMirror(MirrorContract):
