@@ -6,13 +6,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from n2s_core.errors import ConfigError
+from n2s_core.clock import SECOND_NS, parse_age
+from n2s_core.errors import ConfigError, UsageError
 from n2s_core.remotes import KEYS as KEYS_OF_SETS
 from n2s_core.remotes import PREFIX, RemoteSet
 
 FOLDER = ".n2s"
 NAME = "config.toml"
 PACK_SIZE = 16 << 20
+NEVER = "never"
+FLAGS = "flags"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -35,7 +38,9 @@ class DatasetTable:
 class StoreTable:
     """`[store]`: where it goes. Sizes in bytes; `compression` is the zstd level, 0 for none.
 
-    `transfers` objects of one worker are under way at a time. The last three are for rclone.
+    `transfers` objects of one worker are under way at a time. `bwlimit`, `storage_class` and
+    `flags` are for rclone. Nobody waits longer than `timeout` for a remote that says nothing; what
+    a remote had that stays away longer than `rebuild_after` is made anew on others by a repair.
     The keys of `n2s_core.remotes.RemoteSet` may stand in the place of `url`, which then is theirs.
     """
 
@@ -44,9 +49,46 @@ class StoreTable:
     share: bool = False
     compression: int = 1
     transfers: int = 2
+    timeout: str = "2m"
+    rebuild_after: str = "7d"
     bwlimit: str = ""
     storage_class: str = ""
     flags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def timeout_s(self) -> float:
+        """`timeout` in seconds. Raises ConfigError."""
+        found = _age_ns("timeout", self.timeout) / SECOND_NS
+        if not found:
+            message = "[store] timeout must be at least 1s."
+            raise ConfigError(message)
+        return found
+
+    @property
+    def rebuild_after_ns(self) -> int | None:
+        """`rebuild_after` in nanoseconds, None for never. Raises ConfigError."""
+        never = self.rebuild_after == NEVER
+        return None if never else _age_ns("rebuild_after", self.rebuild_after)
+
+    def problem(self) -> str:
+        """What cannot be used, in words; empty when all can."""
+        if self.pack_size < 0 or not -7 <= self.compression <= 19:  # noqa: PLR2004 - zstd's levels
+            return "pack_size must not be negative, compression is a level from -7 to 19."
+        if self.transfers < 1:
+            return "[store] transfers must be at least 1."
+        try:
+            _ = self.timeout_s, self.rebuild_after_ns
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+
+def _age_ns(key: str, text: str) -> int:
+    try:
+        return parse_age(text)
+    except UsageError as error:
+        message = f"[store] {key}: {error}"
+        raise ConfigError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +144,7 @@ class Config:
         return absolute_url(self.store.url, self.path.parent)
 
 
+OPTIONS = ("bwlimit", "storage_class", "timeout", "transfers", "rebuild_after")
 _TABLES = {
     "dataset": DatasetTable,
     "store": StoreTable,
@@ -165,11 +208,9 @@ def read(path: Path) -> Config:
         found["store"] = _with_set_url(f"{path}: [store]", found["store"])
     tables = {name: _table(path, name, kind, found.get(name, {})) for name, kind in _TABLES.items()}
     config = Config(path=path, **tables)
-    if config.store.pack_size < 0 or not -7 <= config.store.compression <= 19:  # noqa: PLR2004 - zstd's levels
-        message = f"{path}: pack_size must not be negative, compression is a level from -7 to 19."
-        raise ConfigError(message)
-    if config.store.transfers < 1:
-        message = f"{path}: [store] transfers must be at least 1."
+    problem = config.store.problem()
+    if problem:
+        message = f"{path}: {problem}"
         raise ConfigError(message)
     try:
         bytes.fromhex(config.dataset.id)
@@ -247,6 +288,28 @@ def _value(where: str, kind: Any, value: object) -> object:
         message = f"{where} must be a table of strings."
         raise ConfigError(message)
     return dict(value)
+
+
+def store_options(given: Mapping[str, str]) -> dict[str, Any]:
+    """Keys of `[store]` from words such as `timeout`, `flags.tpslimit`. Raises ConfigError."""
+    kinds = {one.name: one.type for one in fields(StoreTable) if one.name in OPTIONS}
+    found: dict[str, Any] = {}
+    for word, text in given.items():
+        key, dot, name = word.partition(".")
+        if dot and key == FLAGS and name:
+            found.setdefault(FLAGS, {})[name] = text
+        elif not dot and key in kinds:
+            found[key] = _value(f"the store option {key}", kinds[key], text)
+        else:
+            message = (
+                f"There is no store option {word!r}; there are {', '.join(OPTIONS)} and"
+                f" {FLAGS}.NAME, an option of rclone."
+            )
+            raise ConfigError(message)
+    problem = StoreTable("", **found).problem()
+    if problem:
+        raise ConfigError(problem)
+    return found
 
 
 def parse_size(text: str, *, where: str = "The size") -> int:

@@ -109,6 +109,14 @@ class Addressed(Protocol):
         """A URL that `recover` takes, or None. Raises StoreError."""
 
 
+@runtime_checkable
+class Roomy(Protocol):
+    """What a store may offer besides: how much it can still take."""
+
+    def free_bytes(self) -> int | None:
+        """As it is now; None when the store cannot tell. Raises StoreError."""
+
+
 class Executor(Protocol):
     """The part of `concurrent.futures.Executor` that the flows use."""
 

@@ -11,7 +11,7 @@ from n2s_core.relpath import show
 from n2s_core.stores.counting import RECEIVED, SENT
 
 Json = dict[str, Any]
-REQUESTS = ("put", "get", "stat", "list", "delete")
+REQUESTS = ("put", "get", "stat", "list", "delete", "about")
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 

@@ -79,12 +79,13 @@ def init(
     catalogue: str | None = None,
     share: bool = False,
     pack_size: int | None = None,
+    store_options: Mapping[str, str] | None = None,
     config: PathLike | None = None,
     report: Report = silent,
 ) -> Prepared:
     """Prepare a dataset; a store that exists is joined, and a dataset in it is continued.
 
-    A dataset that is prepared already is refused.
+    A dataset that is prepared already is refused. `store_options` are keys of `[store]`, as words.
     """
     from n2s_core.app.preparing import InitOrder
     from n2s_core.app.preparing import init as prepare
@@ -102,6 +103,7 @@ def init(
         catalogue=catalogue,
         share=share,
         pack_size=pack_size,
+        store_options=store_options or {},
         config=None if config is None else path_of(config),
     )
     return prepare(order, report)
@@ -263,14 +265,16 @@ def recover(
     dataset: str | None = None,
     changeset_id: str | None = None,
     at: str | None = None,
+    store_options: Mapping[str, str] | None = None,
     report: Report = silent,
 ) -> PullAnswer:
-    """Restore with nothing but the store and its passphrase."""
+    """Restore with nothing but the store and its passphrase; `store_options` as for `init`."""
     from n2s_core.app.recovering import RecoverOrder
     from n2s_core.app.recovering import recover as run
 
     target = path_of(target_path)
-    return run(RecoverOrder(store, target, dataset, changeset_id, at), report)
+    order = RecoverOrder(store, target, dataset, changeset_id, at, store_options or {})
+    return run(order, report)
 
 
 def store(

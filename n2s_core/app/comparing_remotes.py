@@ -1,7 +1,7 @@
 """Each remote of a store compared with the catalogue."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from n2s_core.catalogue.catalogue import Catalogue
@@ -12,13 +12,18 @@ from n2s_core.stores.fleet import SetStore
 
 @dataclass(slots=True)
 class RemotesComparison:
-    """Lists every remote folder by folder and looks for each object that the catalogue knows."""
+    """Lists every remote folder by folder and looks for each object that the catalogue knows.
+
+    What a remote that is `lost` should have is missing, where another may get it; of others that do
+    not answer nobody knows.
+    """
 
     catalogue: Catalogue
     several: SetStore
     remotes: set[str]
     percent: float
     report: Report
+    lost: Collection[str] = ()
     chance: Callable[[], float] = random.random
     objects: int = 0
     checked: int = 0
@@ -30,25 +35,12 @@ class RemotesComparison:
     def run(self) -> None:
         """Do it."""
         debts = self.catalogue.debts
-        for folder, expected in self._expected():
+        for folder, expected in objects_of(self.catalogue):
             if expected:
                 wrong = self._folder(folder, expected)
                 debts.note(wrong)
                 self._settle(folder, expected)
             self.report(Progress("comparing", self.objects, 0))
-
-    def _expected(self) -> Iterator[tuple[str, dict[str, int]]]:
-        """Folders, and the objects that should be in them, by size."""
-        catalogue = self.catalogue
-        keys = {object_name(Shelf.KEYS, one): len(data) for one, data in catalogue.key_objects()}
-        yield Shelf.KEYS.value, keys
-        for shelf in (Shelf.CHANGESETS, Shelf.META, Shelf.DATA):
-            if shelf not in FANNED_OUT:
-                yield shelf.value, catalogue.queries.sizes(shelf.value)
-                continue
-            for number, folder in enumerate(FOLDERS):
-                sizes = catalogue.queries.sizes(shelf.value, first=number)
-                yield f"{shelf.value}/{folder}", sizes
 
     def _folder(self, folder: str, expected: dict[str, int]) -> list[Debt]:
         fleet = self.several.fleet
@@ -65,12 +57,18 @@ class RemotesComparison:
             }
             lacking = self.several.lacking(name, size, holders)
             for remote, why in lacking.items():
-                if remote in self.remotes and remote not in self.away:
+                if remote in self.remotes and self._counts(remote, name):
                     found = Debt(remote, name, why)
                     (self.damaged if remote in holders else self.missing).append(found)
                     wrong.append(found)
             wrong += self._read(name, holders.keys() - lacking.keys())
         return wrong
+
+    def _counts(self, remote: str, name: str) -> bool:
+        """Whether what the remote lacks of an object is known, and can be put right."""
+        if remote not in self.away:
+            return True
+        return remote in self.lost and self.several.is_movable(name)
 
     def _read(self, name: str, holders: set[str]) -> list[Debt]:
         wrong = []
@@ -96,3 +94,16 @@ class RemotesComparison:
             read = {one for one in remotes if (one, name) in self._whole}
             debts.settle(name, read if name in expected else remotes)
         self._whole.clear()
+
+
+def objects_of(catalogue: Catalogue) -> Iterator[tuple[str, dict[str, int]]]:
+    """Folders, and the objects that should be in them, by size."""
+    keys = {object_name(Shelf.KEYS, one): len(data) for one, data in catalogue.key_objects()}
+    yield Shelf.KEYS.value, keys
+    for shelf in (Shelf.CHANGESETS, Shelf.META, Shelf.DATA):
+        if shelf not in FANNED_OUT:
+            yield shelf.value, catalogue.queries.sizes(shelf.value)
+            continue
+        for number, folder in enumerate(FOLDERS):
+            sizes = catalogue.queries.sizes(shelf.value, first=number)
+            yield f"{shelf.value}/{folder}", sizes

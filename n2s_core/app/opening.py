@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from n2s_core.config import Config
+from n2s_core.config import Config, StoreTable
 from n2s_core.model import Debt
 from n2s_core.remotes import PREFIX
 from n2s_core.stores import open_store
@@ -18,11 +18,15 @@ BASE_S = 0.5
 
 
 def spec_of(config: Config) -> StoreSpec:
-    """The store of a configuration, with what it wishes of rclone; not started yet."""
-    table = config.store
+    """The store of a configuration; not started yet."""
+    return spec_from(config.store_url, config.store)
+
+
+def spec_from(url: str, table: StoreTable) -> StoreSpec:
+    """The store at an absolute URL, with what the table wishes of rclone; not started yet."""
     flags = tuple(sorted(table.flags.items()))
     options = RcloneOptions(table.bwlimit, table.storage_class, flags)
-    return StoreSpec(config.store_url, rclone_options=options)
+    return StoreSpec(url, rclone_options=options, timeout_s=table.timeout_s)
 
 
 class OpenedStore(RetryingStore):

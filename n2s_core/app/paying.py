@@ -25,24 +25,31 @@ class Paid:
 
 @dataclass(slots=True)
 class Paying:
-    """Pays debts until `enough` says so. Errors of the remotes are in the answer."""
+    """Pays debts until `enough` says so. Errors of the remotes are in the answer.
+
+    A remote that takes nothing is not asked again for an object that only it can take; one that may
+    lie elsewhere is tried as long as other remotes take such objects in its place.
+    """
 
     several: SetStore
     debts: Debts
     report: Report
     enough: Callable[[Paid], bool] = lambda _: False
     _paid: Paid = field(default_factory=Paid)
+    _not_replaced: set[str] = field(default_factory=set)
 
     def run(self, remote: str | None = None) -> Paid:
         """Those of all remotes, or of one."""
         known = {one.name for one in self.several.fleet.remotes}
         for name, remotes in self.debts.owed(remote):
-            wanted = (remotes & known) - self._paid.away.keys()
+            is_movable = self.several.is_movable(name)
+            useless = self._not_replaced if is_movable else self._paid.away.keys()
+            wanted = (remotes & known) - useless
             if remote is not None:
                 wanted &= {remote}
             if wanted:
                 self._mend(name, wanted)
-            if self.enough(self._paid) or known <= self._paid.away.keys():
+            if self.enough(self._paid) or known <= self._not_replaced:
                 break
         self._paid.left = self.debts.count()
         return self._paid
@@ -55,6 +62,8 @@ class Paying:
             return
         self.debts.settle(name, done.settled, done.debts)
         self._paid.away.update((one.remote, one.error) for one in done.debts)
+        if self.several.is_movable(name):
+            self._not_replaced.update(one.remote for one in done.debts)
         self._paid.objects += bool(done.size)
         self._paid.bytes += done.size
         self.report(Progress("copying", self._paid.objects, self._paid.bytes))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
@@ -10,12 +10,12 @@ from blake3 import blake3
 from n2s_core import config as configuration
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json
-from n2s_core.app.opening import opened
+from n2s_core.app.opening import OpenedStore, opened, spec_from
 from n2s_core.app.rebuilding import rebuild_into, survey
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
-from n2s_core.config import KeyTable, absolute_url, shown_url
+from n2s_core.config import KeyTable, StoreTable, absolute_url, shown_url, store_options
 from n2s_core.errors import UsageError
 from n2s_core.flows.rebuild import Line
 from n2s_core.keys import new_master_key, store_id, wrap
@@ -25,12 +25,14 @@ from n2s_core.plugins import Host
 from n2s_core.ports import Store
 from n2s_core.remotes import PREFIX, RemoteSet
 from n2s_core.stores import create_store, start
-from n2s_core.stores.spec import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
 class InitOrder:
-    """What the user wants to prepare; None means the default."""
+    """What the user wants to prepare; None means the default.
+
+    `store_options` are keys of `[store]` and hold from now on.
+    """
 
     root: Path
     store_url: str
@@ -44,6 +46,7 @@ class InitOrder:
     catalogue: str | None = None
     share: bool = False
     pack_size: int | None = None
+    store_options: Mapping[str, str] = field(default_factory=dict)
     config: Path | None = None
 
 
@@ -96,8 +99,9 @@ def init(order: InitOrder, report: Report) -> Prepared:
         _refuse_catalogue(path.parent / order.catalogue.removeprefix("sqlite:"))
     Host().discoverer(order.using)
     url = absolute_url(order.store_url, Path.cwd())
+    wished = spec_from(url, StoreTable(url, **store_options(order.store_options)))
     secret = secrets.passphrase(KeyTable(), confirm=True)
-    with start(StoreSpec(url)) as spec:
+    with start(wished) as spec:
         create_store(spec)
         store = opened(spec)
         try:
@@ -110,7 +114,7 @@ def _prepare(
     order: InitOrder,
     root: Path,
     path: Path,
-    store: Store,
+    store: OpenedStore,
     *,
     url: str,
     secret: str,
@@ -140,6 +144,8 @@ def _prepare(
         for digest, data in whole:
             catalogue.remember_key(digest, data)
         catalogue.add_dataset(dataset_id, name)
+        if store.several is not None and not joined:
+            catalogue.debts.note_form(store.several.form)
         if known is not None:
             problems = rebuild_into(catalogue, store, master, [known], report)
     return Prepared(
@@ -207,7 +213,7 @@ def _tables(
         dataset["one_file_system"] = True
     if order.options:
         dataset["options"] = dict(order.options)
-    store = _store_table(url)
+    store = _store_table(url) | store_options(order.store_options)
     if order.share:
         store["share"] = True
     if order.pack_size is not None:

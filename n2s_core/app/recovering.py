@@ -3,47 +3,51 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from n2s_core.app import secrets
 from n2s_core.app.answers import PullAnswer
 from n2s_core.app.asking import chosen
-from n2s_core.app.opening import opened
+from n2s_core.app.opening import opened, spec_from
 from n2s_core.app.pulling import Source, pull
 from n2s_core.app.pushing import MOST_WORKERS
 from n2s_core.app.rebuilding import rebuild_into, survey
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
-from n2s_core.config import KeyTable, absolute_url, shown_url
+from n2s_core.config import KeyTable, StoreTable, absolute_url, shown_url, store_options
 from n2s_core.errors import UsageError
 from n2s_core.flows.pull import PullWish
 from n2s_core.flows.rebuild import Line
 from n2s_core.keys import store_id
 from n2s_core.model import Report
 from n2s_core.stores import start
-from n2s_core.stores.spec import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
 class RecoverOrder:
-    """What the user wants back; None means the only dataset, the latest changeset."""
+    """What the user wants back; None means the only dataset, the latest changeset.
+
+    `store_options` are keys of `[store]`.
+    """
 
     store_url: str
     target: Path
     dataset: str | None = None
     changeset_id: str | None = None
     at: str | None = None
+    store_options: Mapping[str, str] = field(default_factory=dict)
 
 
 def recover(order: RecoverOrder, report: Report) -> PullAnswer:
     """Run it. Raises N2sError; what is damaged is named in the answer, the rest is restored."""
     started_ns = now_ns()
     url = absolute_url(order.store_url, Path.cwd())
+    wished = spec_from(url, StoreTable(url, **store_options(order.store_options)))
     secret = secrets.passphrase(KeyTable())
     target = Path(os.path.abspath(order.target))
-    with start(StoreSpec(url)) as spec, contextlib.ExitStack() as stack:
+    with start(wished) as spec, contextlib.ExitStack() as stack:
         store = opened(spec)
         stack.callback(store.close)
         whole, damaged = secrets.key_objects(store)

@@ -1,10 +1,10 @@
 """`store`: the remotes of a dataset, what they owe, and how that is put right."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from n2s_core.app.answers import Json
-from n2s_core.app.comparing_remotes import RemotesComparison
+from n2s_core.app.comparing_remotes import RemotesComparison, objects_of
 from n2s_core.app.paying import Paid, Paying
 from n2s_core.app.workspace import Workspace
 from n2s_core.clock import iso, now_ns
@@ -34,6 +34,7 @@ class RemoteAnswer:
     debts: int
     checked_ns: int | None
     error: str
+    away_ns: int | None = None
 
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
@@ -46,6 +47,7 @@ class RemoteAnswer:
             "debts": self.debts,
             "checked_at": None if self.checked_ns is None else iso(self.checked_ns),
             "error": self.error,
+            "away_since": None if self.away_ns is None else iso(self.away_ns),
         }
 
 
@@ -147,7 +149,9 @@ def repair(space: Workspace, remote: str | None, percent: float, report: Report)
     """What a verify finds is written again from the other remotes.
 
     A `remote` that is named may be new or empty: its folder is made. What remotes that do not
-    belong to the store any more owe is forgotten.
+    belong to the store any more owe is forgotten. When objects are to lie in another form than
+    before, all of them are owed in it. What a remote had that is away for too long is made anew
+    on others, where that can be.
     """
     started_ns = now_ns()
     several = _several(space)
@@ -158,14 +162,42 @@ def repair(space: Workspace, remote: str | None, percent: float, report: Report)
         debts.forget_remote(name)
     if remote is not None:
         create_store(replace(space.spec, url=several.fleet.named(remote).table.url))
-    found = _compare(space, remote, percent, report)
+    _owe_form(space, several)
+    found = _compare(space, remote, percent, report, lost=_lost(space))
     paid = Paying(several, debts, report).run(remote)
     _note_asked(space, several.fleet, {**found.away, **paid.away})
     return _answer(space, started_ns, paid=paid, found=found)
 
 
+def _owe_form(space: Workspace, several: SetStore) -> None:
+    """Note that every object is owed in the form of the configuration, when that was changed."""
+    debts, names = space.catalogue.debts, [one.name for one in several.fleet.remotes]
+    before = debts.form()
+    if before is not None and before != several.form:
+        error = f"It lies in the form of before: {before}."
+        for _, objects in objects_of(space.catalogue):
+            debts.note([Debt(remote, name, error) for name in objects for remote in names])
+    if before != several.form:
+        debts.note_form(several.form)
+
+
+def _lost(space: Workspace) -> set[str]:
+    """Remotes that are away for longer than the configuration bears."""
+    longest_ns = space.config.store.rebuild_after_ns
+    if longest_ns is None:
+        return set()
+    latest_ns = now_ns() - longest_ns
+    since = space.catalogue.debts.away_since()
+    return {name for name, away_ns in since.items() if away_ns <= latest_ns}
+
+
 def _compare(
-    space: Workspace, remote: str | None, percent: float, report: Report
+    space: Workspace,
+    remote: str | None,
+    percent: float,
+    report: Report,
+    *,
+    lost: Collection[str] = (),
 ) -> RemotesComparison:
     if not 0 <= percent <= WHOLE:
         message = f"--percent takes a percentage from 0 to 100, not {percent:g}."
@@ -173,7 +205,7 @@ def _compare(
     several = _several(space)
     _judge_remote(several.fleet, remote)
     wanted = {one.name for one in several.fleet.remotes} if remote is None else {remote}
-    found = RemotesComparison(space.catalogue, several, wanted, percent, report)
+    found = RemotesComparison(space.catalogue, several, wanted, percent, report, lost)
     found.run()
     _note_asked(space, several.fleet, found.away)
     return found
@@ -195,6 +227,7 @@ def note_remotes(space: Workspace, fleet: Fleet) -> None:
         )
         for one in fleet.remotes
     )
+    _note_away(space, fleet)
 
 
 def _note_asked(space: Workspace, fleet: Fleet, away: Mapping[str, str]) -> None:
@@ -209,6 +242,12 @@ def _note_asked(space: Workspace, fleet: Fleet, away: Mapping[str, str]) -> None
         )
         for one in fleet.remotes
     )
+    _note_away(space, fleet)
+
+
+def _note_away(space: Workspace, fleet: Fleet) -> None:
+    found = {one.name: one.is_away for one in fleet.remotes}
+    space.catalogue.debts.note_away({one: away for one, away in found.items() if away is not None})
 
 
 def _several(space: Workspace) -> SetStore:
@@ -239,7 +278,7 @@ def _answer(
 ) -> StoreAnswer:
     """The remotes of the configuration in order, then those that only the catalogue knows."""
     counts, facts = space.catalogue.debts.counts(), space.catalogue.debts.remotes()
-    url = space.store_url
+    url, since = space.store_url, space.catalogue.debts.away_since()
     tables = RemoteSet.from_url(url).remotes if url.startswith(PREFIX) else ()
     listed = []
     for one in sorted(tables, key=lambda one: one.priority):
@@ -254,6 +293,7 @@ def _answer(
                 counts.pop(one.name, 0),
                 None if state is None else state.checked_ns,
                 "" if state is None else state.error,
+                since.get(one.name),
             )
         )
     listed += [

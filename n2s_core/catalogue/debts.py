@@ -1,6 +1,6 @@
 """What remotes owe: objects that the store took although one of its remotes did not."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from n2s_core.catalogue.database import Database
 from n2s_core.clock import now_ns
@@ -8,10 +8,14 @@ from n2s_core.facts import RemoteFacts
 from n2s_core.model import Debt
 
 PAGE = 1000
+AWAY = "away_since:"
+FORM = "form"
 
 
 class Debts:
-    """The tables `debts` and `remotes`.
+    """The tables `debts` and `remotes`, and two kinds of properties.
+
+    `form` says how objects lie on the remotes, `away_since:NAME` since when a remote is away.
 
     A confirmed object that no debt names is on every remote that should have it, as far as pushes
     and verifies know.
@@ -49,6 +53,7 @@ class Debts:
         with self._db.transaction():
             self._db.execute("DELETE FROM debts WHERE remote = ?", (remote,))
             self._db.execute("DELETE FROM remotes WHERE name = ?", (remote,))
+            self._db.execute("DELETE FROM properties WHERE name = ?", (AWAY + remote,))
 
     def count(self) -> int:
         """How many are owed by all remotes together."""
@@ -108,3 +113,38 @@ class Debts:
         """How each remote fared when it was last asked."""
         rows = self._db.all("SELECT name, status, checked_ns, error, failures FROM remotes")
         return {row[0]: RemoteFacts(*row) for row in rows}
+
+    # -- since when a remote is away, and in which form objects lie --------------------------------
+
+    def note_away(self, is_away: Mapping[str, bool]) -> None:
+        """Remember since when remotes are away; the date stays until one is there again."""
+        with self._db.transaction():
+            self._db.execute_many(
+                "INSERT INTO properties (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(AWAY + one, str(now_ns()).encode()) for one, away in is_away.items() if away],
+            )
+            self._db.execute_many(
+                "DELETE FROM properties WHERE name = ?",
+                [(AWAY + one,) for one, away in is_away.items() if not away],
+            )
+
+    def away_since(self) -> dict[str, int]:
+        """Since when each remote that is away did not answer."""
+        rows = self._db.all(
+            "SELECT name, value FROM properties WHERE substr(name, 1, ?) = ?", (len(AWAY), AWAY)
+        )
+        return {str(name).removeprefix(AWAY): int(value) for name, value in rows}
+
+    def form(self) -> str | None:
+        """How objects lie on the remotes, or will when nothing is owed; None when not known."""
+        row = self._db.one("SELECT value FROM properties WHERE name = ?", (FORM,))
+        return None if row is None else bytes(row[0]).decode()
+
+    def note_form(self, form: str) -> None:
+        """Objects that lie otherwise are owed from now on."""
+        with self._db.transaction(durable=True):
+            self._db.execute(
+                "INSERT INTO properties (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (FORM, form.encode()),
+            )

@@ -33,6 +33,7 @@ COMMANDS = {
     "rebuild": CHECKING,
     "recover": DOING,
     "store": STORING,
+    "rebuild-objects": STORING,
     "plugins": ASKING,
     "doctor": ASKING,
 }
@@ -113,7 +114,7 @@ def build(names: list[str]) -> typer.Typer:
     )
     app.callback()(_global)
     for name in names:
-        body = getattr(import_module(COMMANDS[name]), f"{name}_command")
+        body = getattr(import_module(COMMANDS[name]), f"{name.replace('-', '_')}_command")
         app.command(name)(_with_globals(body))
     return app
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from n2s_core.cli.running import Output
-from n2s_core.cli.text import parse_age, parse_percent, size_text
+from n2s_core.cli.text import parse_percent, size_text
+from n2s_core.clock import parse_age
 from n2s_core.relpath import show
 
 

@@ -31,6 +31,15 @@ PathWords = Annotated[
     list[str] | None,
     typer.Argument(metavar="PATHS", parser=str, help="Relative to the root, or absolute below it."),
 ]
+StoreOptionWords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--store-option",
+        metavar="KEY=VALUE",
+        parser=str,
+        help="A key of [store], such as bwlimit=10M, timeout=5m or flags.tpslimit=8.",
+    ),
+]
 TargetWord = Annotated[
     str, typer.Option("--target-path", metavar="DIR", parser=str, help="Where to restore.")
 ]
@@ -65,6 +74,7 @@ def init_command(
             "--pack-size", metavar="SIZE", help="Size of objects, such as 16M; 0 for one blob each."
         ),
     ] = None,
+    store_option: StoreOptionWords = None,
 ) -> int:
     """Prepare a dataset; join the store if it exists."""
     from n2s_core.app.api import init
@@ -85,6 +95,7 @@ def init_command(
             catalogue=catalogue,
             share=share,
             pack_size=None if pack_size is None else parse_size(pack_size, where="--pack-size"),
+            store_options=_last_words("--store-option", store_option),
             config=out.config,
             report=report,
         )
@@ -102,6 +113,12 @@ def init_command(
     for problem in made.problems:
         out.problem(problem)
     return 3 if made.problems else 0
+
+
+def _last_words(option: str, given: list[str] | None) -> dict[str, str]:
+    """The last value of each KEY of an option that takes KEY=VALUE."""
+    found = parse_options(given or (), option)
+    return {key: values[-1] for key, values in found.items()}
 
 
 def push_command(
@@ -200,6 +217,7 @@ def recover_command(
     ] = None,
     changeset_id: ChangesetWord = None,
     at: AtWord = None,
+    store_option: StoreOptionWords = None,
 ) -> int:
     """Restore with nothing but the store and its passphrase."""
     from n2s_core.app.api import recover
@@ -211,6 +229,7 @@ def recover_command(
             dataset=dataset,
             changeset_id=changeset_id,
             at=at,
+            store_options=_last_words("--store-option", store_option),
             report=report,
         )
     return _say_pulled(out, done)

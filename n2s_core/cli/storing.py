@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from n2s_core.cli.running import Output
-from n2s_core.cli.text import parse_percent, size_text
+from n2s_core.cli.text import parse_percent, size_text, time_text
 
 if TYPE_CHECKING:
     from n2s_core.app.storing import StoreAnswer
 
-
 MOST_SHOWN = 20
+RemoteWord = Annotated[
+    str | None, typer.Option("--remote", metavar="NAME", help="Only this remote.")
+]
+PercentWord = Annotated[
+    str | None,
+    typer.Option("--percent", metavar="PERCENT", help="Read this share of what every remote has."),
+]
 
 
 def store_command(
@@ -21,17 +27,24 @@ def store_command(
         str, typer.Argument(metavar="ACTION", help="list, status, sync, verify or repair.")
     ],
     *,
-    remote: Annotated[
-        str | None, typer.Option("--remote", metavar="NAME", help="Only this remote.")
-    ] = None,
-    percent: Annotated[
-        str | None,
-        typer.Option(
-            "--percent", metavar="PERCENT", help="Read this share of what every remote has."
-        ),
-    ] = None,
+    remote: RemoteWord = None,
+    percent: PercentWord = None,
 ) -> int:
     """The remotes of a store: list, status, sync (pay what is owed), verify, repair."""
+    return _act(out, action, remote, percent)
+
+
+def rebuild_objects_command(
+    out: Output,
+    *,
+    remote: RemoteWord = None,
+    percent: PercentWord = None,
+) -> int:
+    """The same as `store repair`: what remotes lack is made anew from the others."""
+    return _act(out, "repair", remote, percent)
+
+
+def _act(out: Output, action: str, remote: str | None, percent: str | None) -> int:
     from n2s_core.app.api import store
 
     with out.progress() as report:
@@ -86,6 +99,7 @@ def _say_remotes(out: Output, done: "StoreAnswer") -> None:
     for one in done.remotes:
         group = f" in {one.group}" if one.group else ""
         debts = f", owes {one.debts} object(s)" if one.debts else ""
-        out.line(f"  {one.name}{group}: {one.status}{debts}  {one.url}".rstrip())
+        since = "" if one.away_ns is None else f", away since {time_text(one.away_ns)}"
+        out.line(f"  {one.name}{group}: {one.status}{since}{debts}  {one.url}".rstrip())
         if one.status == "retired":
             out.line("    It is not in the configuration; 'n2s store repair' forgets it.")

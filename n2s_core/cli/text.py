@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from n2s_core.clock import SECOND_NS
 from n2s_core.errors import UsageError
 
-_AGE = re.compile(r"(\d+)([smhdw])")
-_AGE_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PERCENT = re.compile(r"\d+(\.\d+)?%?")
 _YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 KILO = 1000
@@ -50,15 +48,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "
     ]
 
 
-def parse_age(text: str) -> int:
-    """Nanoseconds of an age such as 90m, 12h, 7d. Raises UsageError."""
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        message = f"{text!r} is no age; write for example 90m, 12h, 7d or 2w."
-        raise UsageError(message)
-    return int(match[1]) * _AGE_S[match[2]] * SECOND_NS
-
-
 def is_percent(text: str) -> bool:
     """Whether it looks like 5, 12.5 or 5%."""
     return _PERCENT.fullmatch(text) is not None
@@ -74,13 +63,14 @@ def parse_percent(text: str, option: str) -> float:
     raise UsageError(message)
 
 
-def parse_options(given: Iterable[str]) -> dict[str, list[str]]:
-    """The values of each KEY of `-o KEY=VALUE`. Raises UsageError."""
+def parse_options(given: Iterable[str], option: str = "-o") -> dict[str, list[str]]:
+    """The values of each KEY of an option that takes KEY=VALUE. Raises UsageError."""
     found: dict[str, list[str]] = {}
     for one in given:
         key, equals, value = one.partition("=")
         if not equals or not key:
-            message = f"-o takes KEY=VALUE, such as -o newer-than=7d, not {one!r}."
+            example = {"-o": "newer-than=7d"}.get(option, "timeout=5m")
+            message = f"{option} takes KEY=VALUE, such as {option} {example}, not {one!r}."
             raise UsageError(message)
         found.setdefault(key, []).append(value)
     return found

@@ -16,8 +16,7 @@ import typer
 
 from n2s_core.cli.pushing import say_push
 from n2s_core.cli.running import Output
-from n2s_core.cli.text import parse_age
-from n2s_core.clock import SECOND_NS
+from n2s_core.clock import SECOND_NS, parse_age
 from n2s_core.relpath import show
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def start(spec: StoreSpec) -> Iterator[StoreSpec]:
         return
     from n2s_core.stores.rclone_process import RcloneProcess  # noqa: PLC0415 - start-up time
 
-    with RcloneProcess(spec.rclone_options) as address:
+    with RcloneProcess(spec.rclone_options, timeout_s=spec.timeout_s) as address:
         yield replace(spec, rclone_address=address)
 
 
@@ -68,6 +68,7 @@ def open_store(spec: StoreSpec, requests: Requests | None = None) -> Store:
         return open_set(
             RemoteSet.from_url(spec.url),
             lambda remote: open_store(_of_remote(spec, remote), requests),
+            timeout_s=spec.timeout_s,
         )
     store = _open_one(spec)
     return store if requests is None else CountingStore(store, requests)
@@ -78,14 +79,19 @@ def _open_one(spec: StoreSpec) -> Store:
     if scheme == "file":
         return _file_store(rest)
     if scheme in _IPFS:
-        return _ipfs_store(spec.url)
+        return _ipfs_store(spec)
     from n2s_core.stores.rclone import RcloneStore, judge_remote  # noqa: PLC0415 - start-up time
 
     judge_remote(rest)
     if spec.rclone_address is None:
         message = "An rclone store is opened with a spec that start() gave."
         raise RuntimeError(message)
-    return RcloneStore(rest, spec.rclone_address, storage_class=spec.rclone_options.storage_class)
+    return RcloneStore(
+        rest,
+        spec.rclone_address,
+        storage_class=spec.rclone_options.storage_class,
+        timeout_s=spec.timeout_s,
+    )
 
 
 def create_store(spec: StoreSpec) -> None:
@@ -105,7 +111,7 @@ def create_store(spec: StoreSpec) -> None:
     if scheme == "file":
         _file_store(rest).create()
     elif scheme in _IPFS:
-        _ipfs_store(spec.url).create()
+        _ipfs_store(spec).create()
 
 
 def _of_remote(spec: StoreSpec, remote: RemoteTable) -> StoreSpec:
@@ -121,10 +127,10 @@ def _file_store(path: str) -> FileStore:
     return FileStore(absolute, url=f"file:{absolute}")
 
 
-def _ipfs_store(url: str) -> "IpfsStore":
+def _ipfs_store(spec: StoreSpec) -> "IpfsStore":
     from n2s_core.stores.ipfs import IpfsStore  # noqa: PLC0415 - start-up time
 
-    return IpfsStore(url)
+    return IpfsStore(spec.url, timeout_s=spec.timeout_s)
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import os
 import select
 import threading
@@ -66,9 +67,11 @@ class Connections:
             del self._threads.kept
 
 
-def allow(connection: http.client.HTTPConnection, deadline: float) -> None:
+def allow(
+    connection: http.client.HTTPConnection, deadline: float, *, silence_s: float = math.inf
+) -> None:
     """Let the next operation of the socket take what is left of the time. Raises TimeoutError."""
-    left = deadline - time.monotonic()
+    left = min(deadline - time.monotonic(), silence_s)
     if left <= 0:
         raise TimeoutError
     if connection.sock is not None:
@@ -76,13 +79,20 @@ def allow(connection: http.client.HTTPConnection, deadline: float) -> None:
 
 
 def read_body(
-    response: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float
+    response: http.client.HTTPResponse,
+    connection: http.client.HTTPConnection,
+    deadline: float,
+    *,
+    silence_s: float = math.inf,
 ) -> bytes:
-    """All of the body; raises IncompleteRead for a shorter one than announced, and TimeoutError."""
+    """All of the body; raises IncompleteRead for a shorter one than announced, and TimeoutError.
+
+    No part of it is waited for longer than `silence_s`.
+    """
     expected = response.length
     parts: list[bytes] = []
     while True:
-        allow(connection, deadline)
+        allow(connection, deadline, silence_s=silence_s)
         part = response.read1(READ_BYTES)
         if not part:
             break

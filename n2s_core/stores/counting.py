@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from threading import Lock
 
 from n2s_core.model import ObjectStat
-from n2s_core.ports import Addressed, Store
+from n2s_core.ports import Addressed, Roomy, Store
 
 SENT, RECEIVED = "bytes_sent", "bytes_received"
 
@@ -68,6 +68,13 @@ class CountingStore:
     def address(self) -> str | None:
         """Where the state of the store inside can be read; None when it has no such place."""
         return self._inner.address() if isinstance(self._inner, Addressed) else None
+
+    def free_bytes(self) -> int | None:
+        """What the store inside can still take; None when it cannot tell."""
+        if not isinstance(self._inner, Roomy):
+            return None
+        self._requests.add("about")
+        return self._inner.free_bytes()
 
     def close(self) -> None:
         """Close the store inside."""

@@ -1,6 +1,5 @@
 """A store that spreads the shards of each object over several remotes."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from n2s_core.errors import DamageError, Unavailable
@@ -8,12 +7,12 @@ from n2s_core.faults import crash_point
 from n2s_core.layout import FANNED_OUT
 from n2s_core.model import Debt, ObjectStat
 from n2s_core.remotes import ZSTOR_SHARDS, Metadata, RemoteSet
-from n2s_core.stores.fleet import Fleet, Mended, Remote, joined
+from n2s_core.stores.fleet import WHOLE_BYTES, Fleet, Mended, Remote, address_of, joined
+from n2s_core.stores.forms import is_shard, is_whole, whole_stream
 from n2s_core.stores.gathering import Gathered, Gathering
-from n2s_core.stores.mirror import is_whole, whole_stream
 from n2s_core.stores.naming import judge_folder, judge_name
 from n2s_core.stores.placement import Rule, groups_of, place, rule_of
-from n2s_core.stores.shards import Coding, encode, is_shard, open_shard
+from n2s_core.stores.shards import Coding, encode, open_shard
 
 ZSTOR = Rule(ZSTOR_SHARDS, ZSTOR_SHARDS // 2)
 AT_ONCE = 32
@@ -34,6 +33,10 @@ class ErasureStore:
     def __init__(self, fleet: Fleet, wanted: RemoteSet) -> None:
         self.url = wanted.to_url()
         self.fleet = fleet
+        self.form = (
+            f"{wanted.mode.value} {wanted.minimal_shards} of {wanted.expected_shards},"
+            f" metadata {wanted.metadata.value}"
+        )
         self._wanted = wanted
         self._rule = rule_of(wanted)
         self._gathering = Gathering(fleet)
@@ -46,7 +49,7 @@ class ErasureStore:
         rule, needed = self._rule_for(name), self._needed(name)
         if rule is None:
             copies = dict.fromkeys(self._everywhere, (content,))
-            debts = self._send(name, copies, self._up(needed, 0))
+            debts = self._send(name, copies, self._up(needed, size))
         else:
             coding = Coding(rule.m, rule.n, size)
             up = self._up(needed, coding.shard_size)
@@ -74,12 +77,8 @@ class ErasureStore:
         return ZSTOR if self._wanted.metadata is Metadata.ZSTOR else None
 
     def _up(self, needed: int, size: int) -> list[str]:
-        """Remotes that get new objects and have room for one."""
-        return [
-            one.name
-            for one in self.fleet.writable(at_least=needed)
-            if has_room(one.table.url, size)
-        ]
+        """Remotes that get new objects and have room for so many bytes."""
+        return [one.name for one in self.fleet.writable(at_least=needed, size=size)]
 
     # -- where shards go ------------------------------------------------------------------------
 
@@ -204,6 +203,10 @@ class ErasureStore:
         if done.errors:
             raise joined(done.errors, f"{name} could not be removed everywhere.")
 
+    def address(self) -> str | None:
+        """The same set with each remote as it is now, for those that say where that is."""
+        return address_of(self.url, self.fleet)
+
     def close(self) -> None:
         """Close every remote."""
         self.fleet.close()
@@ -227,20 +230,29 @@ class ErasureStore:
         absent = [one for one in dict.fromkeys([*wanted, *self._everywhere]) if one not in holders]
         return found | dict.fromkeys(absent[:short], f"{name} is not there")
 
+    def is_movable(self, name: str) -> bool:
+        """See SetStore."""
+        return self._rule_for(name) is self._rule
+
     def examine(self, remote: str, name: str) -> str:
         """See SetStore."""
         one = self.fleet.named(remote)
-        answer = self.fleet.get([one], lambda remote: remote.store.get(name))
+        answer = self.fleet.get([one], lambda remote: remote.store.get(name), size=WHOLE_BYTES)
         for error in answer.errors.values():
             return str(error)
-        data = answer.values[remote]
+        data, rule = answer.values[remote], self._rule_for(name)
         if not is_shard(data):
-            return "" if is_whole(name, data) else f"{name} is damaged"
+            if not is_whole(name, data):
+                return f"{name} is damaged"
+            return "" if rule is None else f"{name} lies there whole and not as a shard"
         try:
-            open_shard(data, name)
+            header, _ = open_shard(data, name)
         except DamageError as error:
             return f"{name}: {error}"
-        return ""
+        coding = header.coding
+        if rule is not None and (coding.m, coding.n) == (rule.m, rule.n):
+            return ""
+        return f"{name} lies there as a shard of {coding.m} of {coding.n}"
 
     def mend(self, name: str, lacking: Iterable[str]) -> Mended:
         """See SetStore. All remotes are read, because what one should have another may hold."""
@@ -283,21 +295,33 @@ class ErasureStore:
                 debts += self._send(name, {last: parts[last]}, up)
             else:
                 debts.append(Debt(last, name, "It keeps the whole object, as shards are too few."))
+        if not debts:
+            debts.extend(self._clear(name, coding, target, found.holding() - set(target)))
         written = (len(parts) - len(debts)) * coding.shard_size
         return Mended(written, frozenset(self._everywhere), tuple(debts))
+
+    def _clear(
+        self, name: str, coding: Coding, target: Iterable[str], left: Iterable[str]
+    ) -> tuple[Debt, ...]:
+        """Remove what other remotes have of an object, once its shards were read and are whole."""
+        others = [one for one in self.fleet.remotes if one.name in set(left)]
+        if not others:
+            return ()
+        found = self._gathering.everything(name, target)
+        holders, data = found.holders(coding), found.content()
+        if data is None or not is_whole(name, data) or len(holders) < coding.n:
+            return tuple(
+                Debt(one, name, f"{name} was written and cannot be read.")
+                for one in target
+                if one not in holders
+            )
+        done = self.fleet.put(others, lambda remote: remote.store.delete(name), size=0)
+        return tuple(
+            Debt(remote, name, f"{name} lies there in vain and could not be removed: {error}")
+            for remote, error in done.errors.items()
+        )
 
     def _keep_copy(self, name: str, data: bytes, remote: str) -> None:
         """One whole copy, so that the object is there while shards of another coding go."""
         for debt in self._send(name, {remote: (data,)}, [remote]):
             raise Unavailable(debt.error)
-
-
-def has_room(url: str, size: int) -> bool:
-    """Whether the disk of a folder has room for one more object; other remotes are not asked."""
-    if not url.startswith("file:"):
-        return True
-    try:
-        found = os.statvfs(url.removeprefix("file:"))
-    except OSError:
-        return True  # that it is away is the put's to find out
-    return found.f_bavail * found.f_frsize > size

@@ -129,6 +129,13 @@ class FileStore:
             except FileNotFoundError:
                 self._require_base()
 
+    def free_bytes(self) -> int:
+        """What its disk has left for this user. Raises StoreError."""
+        with self._sorted():
+            self._require_base()
+            found = os.statvfs(self._base)
+        return found.f_bavail * found.f_frsize
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -8,11 +8,13 @@ from typing import Generic, Protocol, TypeVar
 
 from n2s_core.errors import Missing, Refused, StoreError, Unavailable
 from n2s_core.model import Debt
-from n2s_core.ports import Store
-from n2s_core.remotes import RemoteTable
+from n2s_core.ports import Addressed, Roomy, Store
+from n2s_core.remotes import RemoteSet, RemoteTable
 from n2s_core.stores.health import Health
+from n2s_core.stores.room import Room
+from n2s_core.stores.spec import TIMEOUT_S
 
-LIMIT_S = 120.0
+WHOLE_BYTES = 16 << 20
 SLOWEST_BYTES_PER_S = 64 << 10
 _T = TypeVar("_T")
 
@@ -25,11 +27,20 @@ class Remote:
     store: Store
     puts: Health = field(default_factory=Health)
     gets: Health = field(default_factory=Health)
+    room: Room = field(default_factory=Room)
 
     @property
     def name(self) -> str:
         """As the user calls it."""
         return self.table.name
+
+    @property
+    def is_away(self) -> bool | None:
+        """Whether nobody answered the last call; None when there was none.
+
+        What can be read is there, whatever became of the puts.
+        """
+        return self.puts.is_away if self.gets.is_away is None else self.gets.is_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +64,22 @@ class Mended:
 
 
 class SetStore(Store, Protocol):
-    """A store on several remotes: what it can do beyond the port."""
+    """A store on several remotes: what it can do beyond the port.
+
+    `form` says in words how objects lie on the remotes; with another one they lie otherwise.
+    """
 
     fleet: "Fleet"
+    form: str
 
     def lacking(self, name: str, size: int, holders: Mapping[str, int]) -> dict[str, str]:
         """By remote, what is wrong with an object of `size` bytes, judged by listings.
 
         `holders` are sizes by remote; every remote that is healthy enough was asked.
         """
+
+    def is_movable(self, name: str) -> bool:
+        """Whether what one remote should have of an object may be made anew on another."""
 
     def examine(self, remote: str, name: str) -> str:
         """Read what one remote has of an object; what is wrong with it, "" when it is whole."""
@@ -76,6 +94,8 @@ class SetStore(Store, Protocol):
 class Fleet:
     """Asks remotes, remembers how they fare, and keeps what they owe until it is taken.
 
+    A call that moves `size` bytes may take `limit_s` and the time of the slowest remote; of an
+    object that is read whole nobody knows the size, so it gets that of a usual one.
     Threads are daemons: one that hangs in a call does not keep the program from ending, and the
     call that waited for it goes on without it. Owns the stores.
     """
@@ -84,7 +104,7 @@ class Fleet:
         self,
         remotes: Sequence[Remote],
         *,
-        limit_s: float = LIMIT_S,
+        limit_s: float = TIMEOUT_S,
         slowest_bytes_per_s: float = SLOWEST_BYTES_PER_S,
     ) -> None:
         self.remotes = tuple(sorted(remotes, key=lambda one: one.table.priority))
@@ -106,10 +126,31 @@ class Fleet:
         healthy = [one for one in self.remotes if one.gets.may_work()]
         return healthy or list(self.remotes)
 
-    def writable(self, *, at_least: int) -> list[Remote]:
-        """Those that get new objects: the healthy ones, or all when these are too few."""
+    def writable(self, *, at_least: int, size: int) -> list[Remote]:
+        """Those that get new objects of `size` bytes, or all when these are too few.
+
+        They are healthy and, as far as they can be asked, have room.
+        """
         healthy = [one for one in self.remotes if one.puts.may_work()]
-        return healthy if len(healthy) >= at_least else list(self.remotes)
+        self._ask_for_room(healthy, size)
+        found = [one for one in healthy if one.puts.may_work() and one.room.is_enough(size)]
+        return found if len(found) >= at_least else list(self.remotes)
+
+    def _ask_for_room(self, remotes: Sequence[Remote], size: int) -> None:
+        """What was asked some minutes ago is asked again; who hangs gets no work.
+
+        That one is away otherwise is for the put to find out.
+        """
+        asked = [one for one in remotes if one.room.is_old(size)]
+        if not asked:
+            return
+        found, errors = self._ask(asked, _free_bytes, 0)
+        for remote, free_bytes in found:
+            remote.room.note(free_bytes)
+        for remote, error in errors:
+            remote.room.note(None)
+            if isinstance(error, HungError):
+                remote.puts.failed(str(error), hung=True)
 
     def get(
         self, remotes: Iterable[Remote], call: Callable[[Remote], _T], *, size: int = 0
@@ -121,6 +162,7 @@ class Fleet:
                 remote.gets.succeeded()
             else:
                 remote.gets.failed(str(error), hung=isinstance(error, HungError))
+                remote.gets.is_away = isinstance(error, Unavailable)
         for remote, _ in found:
             remote.gets.succeeded()
         return _answers(found, errors)
@@ -131,10 +173,18 @@ class Fleet:
         """Ask for something to be kept."""
         found, errors = self._ask(list(remotes), call, size)
         for remote, error in errors:
+            remote.room.forget()
             remote.puts.failed(str(error), hung=isinstance(error, HungError))
+            remote.puts.is_away = isinstance(error, Unavailable)
         for remote, _ in found:
+            remote.room.take(size)
             remote.puts.succeeded()
         return _answers(found, errors)
+
+    def addresses(self) -> dict[str, str]:
+        """By URL of a remote, the URL of its present state, of those that say it."""
+        found, _ = self._ask(list(self.remotes), _address, 0)
+        return {remote.table.url: address for remote, address in found if address is not None}
 
     def owe(self, debts: Iterable[Debt]) -> None:
         """Keep these until they are taken."""
@@ -174,6 +224,30 @@ class Fleet:
             else:
                 raise error
         return found, errors
+
+
+def address_of(url: str, fleet: Fleet) -> str | None:
+    """The set `url` with the remotes of the fleet at the places where their state can be read.
+
+    One that does not say so now stays as it is; None when there is no other.
+    """
+    known = {one.url for one in RemoteSet.from_url(url).remotes}
+    changed: dict[str, str] = {}
+    for place, found in fleet.addresses().items():
+        if found not in known:
+            known.add(found)
+            changed[place] = found
+    if not changed:
+        return None
+    return RemoteSet.from_url(url).with_urls(lambda one: changed.get(one, one)).to_url()
+
+
+def _free_bytes(remote: Remote) -> int | None:
+    return remote.store.free_bytes() if isinstance(remote.store, Roomy) else None
+
+
+def _address(remote: Remote) -> str | None:
+    return remote.store.address() if isinstance(remote.store, Addressed) else None
 
 
 class HungError(Unavailable):

@@ -7,18 +7,12 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from n2s_core.errors import DamageError, Missing, StoreError, Unavailable
-from n2s_core.stores.fleet import Fleet, Remote, joined
-from n2s_core.stores.mirror import is_whole
-from n2s_core.stores.shards import (
-    HEADER_BYTES,
-    Coding,
-    Header,
-    decode,
-    is_shard,
-    open_shard,
-)
+from n2s_core.stores.fleet import WHOLE_BYTES, Fleet, Remote, joined
+from n2s_core.stores.forms import is_shard, is_whole
+from n2s_core.stores.shards import HEADER_BYTES, Coding, Header, decode, open_shard
 
 HEADERS_KEPT = 256
+ATTEMPTS = 3
 
 
 @dataclass(slots=True)
@@ -65,12 +59,20 @@ class Gathered:
         payloads = {index: self.shards[remote][1] for remote, index in self.holders(coding).items()}
         return decode(payloads, coding)[: coding.size]
 
+    def is_mixed(self) -> bool:
+        """Whether there are shards of several codings."""
+        return len({header.coding for header, _ in self.shards.values()}) > 1
+
     def lacking(self) -> int:
         """How many more shards it takes, as far as is known."""
         counts = [
             header.coding.m - len(self.holders(header.coding)) for header, _ in self.shards.values()
         ]
         return max(1, min(counts, default=1))
+
+    def holding(self) -> set[str]:
+        """Remotes that have anything under the name."""
+        return {*self.shards, *self.copies, *self.strange, *self.damage}
 
     def errors_away(self) -> set[str]:
         """Remotes that did not answer."""
@@ -86,6 +88,10 @@ class Gathered:
         return Missing(f"{self.name} is not on enough of the remotes{left}{bad}.")
 
 
+class MixedError(Missing):
+    """There are shards of several codings, and of none enough."""
+
+
 class Gathering:
     """Asks remotes for what they have of an object. Remembers the headers of the last objects."""
 
@@ -95,18 +101,37 @@ class Gathering:
         self._last: tuple[str, bytes] = ("", b"")
         self._lock = Lock()
 
-    def everything(self, name: str) -> Gathered:
-        """All that all remotes have."""
+    def everything(self, name: str, among: Iterable[str] | None = None) -> Gathered:
+        """All that all remotes have, or those `among` them.
+
+        Those that failed a moment ago are spared, and count as away, when the others have enough.
+        """
         found = Gathered(name)
-        self._ask(found, list(self._fleet.remotes))
+        wanted = None if among is None else set(among)
+        asked = [one for one in self._fleet.remotes if wanted is None or one.name in wanted]
+        self._ask(found, [one for one in asked if one.gets.may_work()])
+        spared = [one for one in asked if one.name not in found.errors.keys() | found.holding()]
+        if found.content() is None:
+            self._ask(found, spared)
+        else:
+            found.errors.update((one.name, Unavailable(one.gets.error)) for one in spared)
         return found
 
     def whole(self, name: str, order: Sequence[Remote], first: int) -> bytes:
         """An object, from the `first` remotes of `order`, and from more as long as it takes.
 
         Every shard is compared with its header, and the object with its name. One that is not
-        what its name says is given as it is when no other remote can help.
+        what its name says is given as it is when no other remote can help. Where somebody changes
+        the coding meanwhile, what was read of before and of after may not fit; it is read again.
         """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._whole(name, order, first)
+            except MixedError:
+                continue
+        return self._whole(name, order, first)
+
+    def _whole(self, name: str, order: Sequence[Remote], first: int) -> bytes:
         found, rest = Gathered(name), list(order)
         count, wrong = first, None
         while rest:
@@ -119,6 +144,8 @@ class Gathering:
             count = found.lacking()
         if found.strange:
             return next(iter(found.strange.values()))
+        if found.is_mixed() and not found.errors_away():
+            raise MixedError(str(found.error()))
         raise found.error()
 
     def part(
@@ -201,7 +228,9 @@ class Gathering:
     # -- the parts ------------------------------------------------------------------------------
 
     def _ask(self, found: Gathered, remotes: list[Remote]) -> None:
-        answers = self._fleet.get(remotes, lambda remote: remote.store.get(found.name))
+        answers = self._fleet.get(
+            remotes, lambda remote: remote.store.get(found.name), size=WHOLE_BYTES
+        )
         found.errors.update(answers.errors)
         for remote, data in answers.values.items():
             found.take(remote, data)

@@ -15,13 +15,15 @@ class Health:
     """Counts the failures that followed each other.
 
     After a few of them, or one that hung, the remote is degraded: it gets no work until a pause
-    is over, which doubles with every further failure. One success makes it healthy again. Safe
-    for threads.
+    is over, which doubles with every further failure. One success makes it healthy again.
+    `is_away`: the last call, if there was one, found nobody; who refuses is there. Safe for
+    threads.
     """
 
     clock: Callable[[], float] = time.monotonic
     failures: int = 0
     error: str = ""
+    is_away: bool | None = None
     _pause_s: float = 0.0
     _until_s: float = 0.0
     _lock: "Lock | None" = None
@@ -43,7 +45,7 @@ class Health:
         """It answered."""
         assert self._lock is not None
         with self._lock:
-            self.failures, self.error = 0, ""
+            self.failures, self.error, self.is_away = 0, "", False
             self._pause_s = self._until_s = 0.0
 
     def failed(self, error: str, *, hung: bool = False) -> None:

@@ -13,9 +13,9 @@ from n2s_core.stores.ipfs_errors import has_no_name, judge, lost_a_block
 from n2s_core.stores.ipfs_place import parse_place
 from n2s_core.stores.ipfs_rpc import RpcAnswer, RpcClient
 from n2s_core.stores.naming import judge_folder, judge_name, judge_range, wrong_length
+from n2s_core.stores.spec import TIMEOUT_S
 
-CALL_LIMIT_S = 120.0
-LIST_LIMIT_S = 600.0
+LISTS_LONGER = 5
 SLOWEST_BYTES_PER_S = 16 << 10
 LARGEST_BYTES = 64 << 20
 LINK_ATTEMPTS = 4
@@ -57,9 +57,10 @@ class IpfsStore:
     store is read-only, and the node looks for blocks in the network.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         """Raises UsageError when the URL or $N2S_IPFS_AUTH cannot be used."""
         self.url = url
+        self._timeout_s = timeout_s
         self._place = parse_place(url)
         self._client = RpcClient(self._place)
         fixed = self._place.cid
@@ -122,7 +123,7 @@ class IpfsStore:
         judge_folder(prefix)
         answer = self._of_root(
             lambda root: self._call(
-                "ls", f"{root}/{prefix}", options=self._reach, limit_s=LIST_LIMIT_S
+                "ls", f"{root}/{prefix}", options=self._reach, limit_s=self._list_limit_s()
             )
         )
         if lost_a_block(answer.error):
@@ -159,9 +160,20 @@ class IpfsStore:
         command: str,
         *arguments: str,
         options: dict[str, str] | None = None,
-        limit_s: float = CALL_LIMIT_S,
+        limit_s: float | None = None,
+        silence_s: float | None = None,
     ) -> RpcAnswer:
-        return self._client.call(command, arguments, options, limit_s=limit_s)
+        limit_s = self._timeout_s if limit_s is None else limit_s
+        silence_s = limit_s if silence_s is None else silence_s
+        return self._client.call(command, arguments, options, limit_s=limit_s, silence_s=silence_s)
+
+    def _limit_s(self, size: int) -> float:
+        """For a call that moves so many bytes: the slowest node gets its time."""
+        return self._timeout_s + size / SLOWEST_BYTES_PER_S
+
+    def _list_limit_s(self) -> float:
+        """A node looks at each object of a folder before it answers."""
+        return LISTS_LONGER * self._timeout_s
 
     def _require(self, answer: RpcAnswer) -> RpcAnswer:
         """The answer itself when it is a good one; otherwise its error."""
@@ -218,9 +230,15 @@ class IpfsStore:
         options = {**self._reach, "offset": str(offset)}
         if length is not None:
             options["length"] = str(length)
-        limit_s = _limit_s(LARGEST_BYTES if length is None else length)
+        limit_s = self._limit_s(LARGEST_BYTES if length is None else length)
         return self._of_root(
-            lambda root: self._call("cat", f"{root}/{name}", options=options, limit_s=limit_s)
+            lambda root: self._call(
+                "cat",
+                f"{root}/{name}",
+                options=options,
+                limit_s=limit_s,
+                silence_s=self._timeout_s,
+            )
         )
 
     def _completed(
@@ -250,7 +268,9 @@ class IpfsStore:
         """The objects of a folder in which the node lost a block, without those that it lost."""
         options = {**self._reach, **_NAMES_ALONE}
         answer = self._of_root(
-            lambda root: self._call("ls", f"{root}/{prefix}", options=options, limit_s=LIST_LIMIT_S)
+            lambda root: self._call(
+                "ls", f"{root}/{prefix}", options=options, limit_s=self._list_limit_s()
+            )
         )
         if lost_a_block(answer.error):
             message = f"The IPFS node of {self.url} lost blocks of the folder {prefix}."
@@ -263,7 +283,7 @@ class IpfsStore:
 
     def _add(self, name: str, chunks: Sequence[bytes], size: int, digest: bytes) -> bytes:
         """The CID of an object that the node has now, pinned and without a name."""
-        answer = self._client.upload("add", chunks, size, _ADD, limit_s=_limit_s(size))
+        answer = self._client.upload("add", chunks, size, _ADD, limit_s=self._limit_s(size))
         cid = said_cid(self._require(answer).json().get("Hash"))
         if cid.startswith(RAW_SHA256) and cid != RAW_SHA256 + digest:
             message = f"The IPFS node of {self.url} did not take {name} as it was sent."
@@ -345,7 +365,3 @@ def _links(answer: RpcAnswer) -> Iterator[dict[str, object]]:
     """The entries of a folder in an answer of `ls`."""
     for folder in answer.json().get("Objects") or ():
         yield from folder.get("Links") or ()
-
-
-def _limit_s(size: int) -> float:
-    return CALL_LIMIT_S + size / SLOWEST_BYTES_PER_S

@@ -5,6 +5,7 @@ One kept connection per thread. Neither proxies nor redirections are followed.
 
 import base64
 import http.client
+import math
 import os
 import ssl
 import time
@@ -52,7 +53,8 @@ class RpcAnswer(NamedTuple):
 class RpcClient:
     """Commands of a node. Safe for threads and for processes that fork.
 
-    Every call ends within its `limit_s`; one that gets no whole answer raises Unavailable.
+    Every call ends within its `limit_s`, and when the node says nothing for `silence_s`; one that
+    gets no whole answer raises Unavailable.
     Answers with an error status are returned, not raised.
     """
 
@@ -70,11 +72,13 @@ class RpcClient:
         options: Mapping[str, str] | None = None,
         *,
         limit_s: float,
+        silence_s: float = math.inf,
     ) -> RpcAnswer:
         """One command without a body. The node is told to give up somewhat earlier than we do."""
         patience = {"timeout": f"{max(1, int(limit_s * 0.9))}s"}
         path = _path(command, arguments, {**patience, **(options or {})})
-        return self._ask(path, (), {"Content-Length": "0"}, limit_s=limit_s)
+        headers = {"Content-Length": "0"}
+        return self._ask(path, (), headers, limit_s=limit_s, silence_s=silence_s)
 
     def upload(
         self, command: str, data: Iterable[bytes], size: int, options: Mapping[str, str], *,
@@ -100,20 +104,27 @@ class RpcClient:
         self._connections.close()
 
     def _ask(
-        self, path: str, body: Iterable[bytes], headers: dict[str, str], *, limit_s: float
+        self,
+        path: str,
+        body: Iterable[bytes],
+        headers: dict[str, str],
+        *,
+        limit_s: float,
+        silence_s: float = math.inf,
     ) -> RpcAnswer:
         deadline = time.monotonic() + limit_s
-        connection = self._connections.ready(limit_s)
+        connection = self._connections.ready(min(limit_s, silence_s))
         try:
             # A node that refuses may answer and hang up before it has heard everything.
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._send(connection, path, body, headers, deadline=deadline)
             with connection.getresponse() as response:
-                data = read_body(response, connection, deadline)
+                data = read_body(response, connection, deadline, silence_s=silence_s)
                 return RpcAnswer(response.status, data, _error(response.status, data))
         except TimeoutError as error:
             self.close()
-            message = f"The IPFS node {self._place.node} did not finish within {limit_s:.0f} s."
+            waited_s = min(limit_s, silence_s)
+            message = f"The IPFS node {self._place.node} did not finish within {waited_s:.0f} s."
             raise Unavailable(message) from error
         except (OSError, http.client.HTTPException) as error:
             self.close()

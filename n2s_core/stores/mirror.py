@@ -1,18 +1,29 @@
 """A store that keeps each object on several remotes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
-
-from blake3 import blake3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from n2s_core.errors import DamageError, Missing, StoreError, Unavailable
 from n2s_core.faults import crash_point
-from n2s_core.layout import parse_name
 from n2s_core.model import Debt, ObjectStat
-from n2s_core.stores.fleet import Fleet, Mended, Remote, joined
-from n2s_core.stores.naming import judge_folder, judge_name, wrong_length
+from n2s_core.remotes import Mode
+from n2s_core.stores.fleet import (
+    WHOLE_BYTES,
+    Answers,
+    Fleet,
+    Mended,
+    Remote,
+    address_of,
+    joined,
+)
+from n2s_core.stores.forms import MAGIC, is_shard, is_whole, whole_stream
+from n2s_core.stores.naming import judge_folder, judge_name
 
+if TYPE_CHECKING:
+    from n2s_core.stores.gathering import Gathering
+
+NO_ROOM = "It has no room for it."
 _T = TypeVar("_T")
 
 
@@ -21,8 +32,11 @@ class MirrorStore:
 
     A put is done when `minimum` remotes have confirmed it; what the others did not take is owed
     (`fleet.take_debts`). An object that is read whole is compared with the BLAKE3 in its name, and
-    the next remote is asked when it is damaged; a range cannot be compared. Owns the fleet.
+    the next remote is asked when it is damaged; a range cannot be compared. Shards that are found
+    among the copies count as well, so an erasure-coded store can become this one. Owns the fleet.
     """
+
+    form = Mode.MIRROR.value
 
     def __init__(self, fleet: Fleet, *, minimum: int, url: str) -> None:
         self.url = url
@@ -35,20 +49,15 @@ class MirrorStore:
         self._put(name, whole_stream(name, data, size), size)
 
     def _put(self, name: str, chunks: list[bytes], size: int) -> None:
-        chosen = self.fleet.writable(at_least=self._minimum)
-
-        def put(remote: Remote) -> None:
-            remote.store.put(name, chunks, size)
-            crash_point("remote-stored")
-
-        done = self.fleet.put(chosen, put, size=size)
+        chosen = self.fleet.writable(at_least=self._minimum, size=size)
+        done = self._send(name, chunks, chosen)
         if len(done.values) < self._minimum:
             message = (
                 f"{name} is on {len(done.values)} remotes, and {self._minimum} have to confirm it."
             )
             raise joined(done.errors, message)
         self.fleet.owe(
-            Debt(one.name, name, str(done.errors.get(one.name, one.puts.error)))
+            Debt(one.name, name, str(done.errors.get(one.name, one.puts.error or NO_ROOM)))
             for one in self.fleet.remotes
             if one.name not in done.values
         )
@@ -68,10 +77,15 @@ class MirrorStore:
     def stat(self, name: str) -> ObjectStat:
         """Size of an object."""
         judge_name(name)
+        if is_shard(self._first(name, lambda remote: remote.store.get(name, 0, len(MAGIC)))):
+            return ObjectStat(name, self._gathering().size(name, self.fleet.readable(), 1))
         return self._first(name, lambda remote: remote.store.stat(name))
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """Objects in one folder of any remote that answers; the size is that of most copies."""
+        """Objects in one folder of any remote that answers; the size is that of most copies.
+
+        Of an object that is still in shards it is the size of a shard; `stat` knows better.
+        """
         judge_folder(prefix)
         found = self.fleet.get(
             self.fleet.listable(), lambda remote: tuple(remote.store.list(prefix))
@@ -92,6 +106,10 @@ class MirrorStore:
         if done.errors:
             raise joined(done.errors, f"{name} could not be removed everywhere.")
 
+    def address(self) -> str | None:
+        """The same set with each remote as it is now, for those that say where that is."""
+        return address_of(self.url, self.fleet)
+
     def close(self) -> None:
         """Close every remote."""
         self.fleet.close()
@@ -109,10 +127,15 @@ class MirrorStore:
                 found[one.name] = f"{name} has {there} bytes instead of {size}"
         return found
 
+    def is_movable(self, name: str) -> bool:
+        """See SetStore."""
+        del name
+        return False
+
     def examine(self, remote: str, name: str) -> str:
         """See SetStore."""
         one = self.fleet.named(remote)
-        answer = self.fleet.get([one], lambda remote: remote.store.get(name))
+        answer = self.fleet.get([one], lambda remote: remote.store.get(name), size=WHOLE_BYTES)
         for error in answer.errors.values():
             return str(error)
         return "" if is_whole(name, answer.values[remote]) else f"{name} is damaged"
@@ -126,14 +149,21 @@ class MirrorStore:
             message = f"{name} is damaged on every remote that has it."
             raise DamageError(message)
         remotes = [one for one in self.fleet.remotes if one.name in wanted]
-        done = self.fleet.put(
-            remotes, lambda remote: remote.store.put(name, [data], len(data)), size=len(data)
-        )
+        done = self._send(name, [data], remotes)
         return Mended(
             len(data) * len(done.values),
             frozenset(wanted),
             tuple(Debt(remote, name, str(error)) for remote, error in done.errors.items()),
         )
+
+    def _send(self, name: str, chunks: Sequence[bytes], remotes: Iterable[Remote]) -> Answers[None]:
+        size = sum(map(len, chunks))
+
+        def put(remote: Remote) -> None:
+            remote.store.put(name, chunks, size)
+            crash_point("remote-stored")
+
+        return self.fleet.put(remotes, put, size=size)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -142,15 +172,24 @@ class MirrorStore:
         wrong: bytes | None = None
         errors: dict[str, StoreError] = {}
         for one in order:
-            answer = self.fleet.get([one], lambda remote: remote.store.get(name))
+            answer = self.fleet.get([one], lambda remote: remote.store.get(name), size=WHOLE_BYTES)
             errors.update(answer.errors)
             for data in answer.values.values():
                 if is_whole(name, data):
                     return data, True
+                if is_shard(data):
+                    found = self._gathering().whole(name, self.fleet.readable(), 1)
+                    return found, is_whole(name, found)
                 wrong = data if wrong is None else wrong
         if wrong is not None:
             return wrong, False
         raise _nobody(name, errors)
+
+    def _gathering(self) -> "Gathering":
+        """For shards of a time when the store was an erasure-coded one."""
+        from n2s_core.stores.gathering import Gathering  # noqa: PLC0415 - zfec is an extra
+
+        return Gathering(self.fleet)
 
     def _first(self, name: str, call: Callable[[Remote], _T], size: int = 0) -> _T:
         errors: dict[str, StoreError] = {}
@@ -168,18 +207,3 @@ def _nobody(name: str, errors: Mapping[str, StoreError]) -> StoreError:
         return Missing(f"{name} is on none of the remotes {', '.join(errors)}.")
     away = {key: one for key, one in errors.items() if not isinstance(one, Missing)}
     return Unavailable(str(joined(away, f"{name} may be on a remote that cannot be read.")))
-
-
-def whole_stream(name: str, data: Iterable[bytes], size: int) -> list[bytes]:
-    """All chunks, to be given to several remotes; raises Refused when they are not `size` bytes."""
-    chunks = data if isinstance(data, list) else list(data)
-    total = sum(map(len, chunks))
-    if total != size:
-        raise wrong_length(name, total, size, "in the stream")
-    return chunks
-
-
-def is_whole(name: str, data: bytes) -> bool:
-    """Whether these are the bytes that the name of the object says."""
-    parsed = parse_name(name)
-    return parsed is not None and blake3(data).digest() == parsed[1]

@@ -15,10 +15,9 @@ from n2s_core.stores.naming import judge_folder, judge_name, judge_range, wrong_
 from n2s_core.stores.rclone_errors import describe, judge
 from n2s_core.stores.rclone_rc import Answer, RcClient
 from n2s_core.stores.rclone_ways import RcloneWays
-from n2s_core.stores.spec import RcloneAddress
+from n2s_core.stores.spec import TIMEOUT_S, RcloneAddress
 
-CALL_LIMIT_S = 120.0
-LIST_LIMIT_S = 600.0
+LISTS_LONGER = 5
 SLOWEST_BYTES_PER_S = 16 << 10
 LARGEST_BYTES = 64 << 20
 _NOT_FOUND = 404
@@ -47,6 +46,7 @@ class RcloneStore:
         *,
         url: str | None = None,
         storage_class: str = "",
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.url = f"rclone:{remote}" if url is None else url
         self._remote = _as_folder(judge_remote(remote))
@@ -59,7 +59,8 @@ class RcloneStore:
         self._shown = describe(remote)
         self._spool = address.spool
         self._client = RcClient(address)
-        self._ways = RcloneWays(self._client, self._remote, storage_class)
+        self._timeout_s = timeout_s
+        self._ways = RcloneWays(self._client, self._remote, storage_class, timeout_s=timeout_s)
 
     def put(self, name: str, data: Iterable[bytes], size: int) -> None:
         """Store `size` bytes under `name`; an object that is there already is replaced.
@@ -88,8 +89,13 @@ class RcloneStore:
             return b""
         last = "" if length is None else offset + length - 1
         byte_range = None if (offset == 0 and length is None) else f"bytes={offset}-{last}"
-        limit_s = _limit_s(LARGEST_BYTES if length is None else length)
-        answer = self._client.read(self._remote, name, byte_range, limit_s=limit_s)
+        answer = self._client.read(
+            self._remote,
+            name,
+            byte_range,
+            limit_s=self._limit_s(LARGEST_BYTES if length is None else length),
+            silence_s=self._timeout_s,
+        )
         if answer.status == (_WHOLE if byte_range is None else _PART):
             return self._cut(name, answer.body, length)
         return self._explain_get(name, answer, offset)
@@ -107,7 +113,7 @@ class RcloneStore:
         """Objects in one folder; the first `next` may raise."""
         parameters = {"remote": judge_folder(prefix), "opt": {**_LEAN, "recurse": False}}
         try:
-            answer = self._call("operations/list", parameters, limit_s=LIST_LIMIT_S)
+            answer = self._call("operations/list", parameters, limit_s=self._list_limit_s())
         except Missing:
             return
         for item in answer.json().get("list") or ():
@@ -120,15 +126,31 @@ class RcloneStore:
         with suppress(Missing):
             self._call("operations/deletefile", {"remote": judge_name(name)})
 
+    def free_bytes(self) -> int | None:
+        """What the remote says that it has left; None when its kind cannot tell."""
+        if not self._ways.tells_room:
+            return None
+        found = self._call("operations/about", {}).json().get("free")
+        return found if isinstance(found, int) else None
+
     def close(self) -> None:
         """Close the connection of this thread."""
         self._client.close()
 
     def _call(
-        self, method: str, parameters: Mapping[str, Any], *, limit_s: float = CALL_LIMIT_S
+        self, method: str, parameters: Mapping[str, Any], *, limit_s: float | None = None
     ) -> Answer:
+        limit_s = self._timeout_s if limit_s is None else limit_s
         answer = self._client.call(method, {"fs": self._remote, **parameters}, limit_s=limit_s)
         return self._require(answer)
+
+    def _limit_s(self, size: int) -> float:
+        """For a call that moves so many bytes: the slowest remote gets its time."""
+        return self._timeout_s + size / SLOWEST_BYTES_PER_S
+
+    def _list_limit_s(self) -> float:
+        """A folder may be long; rclone gives its answer as a whole, and up a silent connection."""
+        return LISTS_LONGER * self._timeout_s
 
     def _copy(self, spooled: str, name: str, size: int) -> None:
         """Copy a file of the spool to its place in the store."""
@@ -142,7 +164,8 @@ class RcloneStore:
             "_config": {"IgnoreTimes": True, "NoCheckDest": not way.looks},
         }
         for _ in range(name.count("/") + 2):
-            answer = self._client.call("operations/copyfile", parameters, limit_s=_limit_s(size))
+            limit_s = self._limit_s(size)
+            answer = self._client.call("operations/copyfile", parameters, limit_s=limit_s)
             if "mkParentDir" not in answer.error:  # somebody else made the folder meanwhile
                 break
         try:
@@ -181,7 +204,7 @@ class RcloneStore:
             "dstRemote": name,
             "_config": {"IgnoreTimes": True, "NoCheckDest": True},
         }
-        return self._client.call("operations/movefile", parameters, limit_s=_limit_s(size))
+        return self._client.call("operations/movefile", parameters, limit_s=self._limit_s(size))
 
     def _require(self, answer: Answer) -> Answer:
         """The answer itself when it is a good one; otherwise its error."""
@@ -285,7 +308,3 @@ def _as_folder(remote: str) -> str:
     When that question fails for S3, be it once, rclone takes it for a file and remembers that.
     """
     return remote if remote.endswith((":", "/")) else f"{remote}/"
-
-
-def _limit_s(size: int) -> float:
-    return CALL_LIMIT_S + size / SLOWEST_BYTES_PER_S

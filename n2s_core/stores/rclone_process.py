@@ -27,7 +27,7 @@ from n2s_core.stores.rclone_program import (
     judge_version,
 )
 from n2s_core.stores.rclone_rc import LOCALHOST, RcClient
-from n2s_core.stores.spec import RcloneAddress, RcloneOptions
+from n2s_core.stores.spec import TIMEOUT_S, RcloneAddress, RcloneOptions
 
 NO_OPTIONS = RcloneOptions()
 START_LIMIT_S = 20.0
@@ -45,9 +45,10 @@ if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
 _FLAGS = (
-    "--rc-serve", "--ask-password=false", "--contimeout=15s", "--timeout=60s",
-    "--low-level-retries=3",
+    "--rc-serve", "--ask-password=false", "--low-level-retries=3",
 )  # fmt: skip
+_LONGEST_SILENCE_S = 60.0
+_LONGEST_GREETING_S = 15.0
 _SERVING = re.compile(rf"on https://{re.escape(LOCALHOST)}:(\d+)/")
 
 
@@ -64,9 +65,16 @@ class RcloneProcess:
     Unavailable.
     """
 
-    def __init__(self, options: RcloneOptions = NO_OPTIONS) -> None:
+    def __init__(
+        self, options: RcloneOptions = NO_OPTIONS, *, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """`timeout_s`: rclone itself gives a silent connection up before that, to try another."""
         self._binary = find_rclone()
-        self._flags = flags_of(options)
+        self._flags = [
+            f"--timeout={min(_LONGEST_SILENCE_S, timeout_s / 2):g}s",
+            f"--contimeout={min(_LONGEST_GREETING_S, timeout_s / 2):g}s",
+            *flags_of(options),
+        ]
         self._owner_pid = os.getpid()
         self._keeper: _Keeper | None = None
 

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import math
 import socket
 import ssl
 import time
@@ -59,8 +60,8 @@ class _Connection(http.client.HTTPConnection):
 class RcClient:
     """Calls of rclone's rc API. Safe for threads and for processes that fork.
 
-    Every call ends within its `limit_s`; one that gets no whole answer raises Unavailable.
-    Answers with an error status are returned, not raised.
+    Every call ends within its `limit_s`, and a read when nothing came for `silence_s`; one that
+    gets no whole answer raises Unavailable. Answers with an error status are returned, not raised.
     """
 
     def __init__(self, address: RcloneAddress) -> None:
@@ -75,13 +76,22 @@ class RcClient:
         headers = {**self._headers, "Content-Type": "application/json"}
         return self._ask("POST", f"/{method}", body, headers, limit_s=limit_s)
 
-    def read(self, remote: str, name: str, byte_range: str | None, *, limit_s: float) -> Answer:
+    def read(
+        self,
+        remote: str,
+        name: str,
+        byte_range: str | None,
+        *,
+        limit_s: float,
+        silence_s: float = math.inf,
+    ) -> Answer:
         """The bytes of one object (`--rc-serve`), or of a range such as `bytes=0-99`."""
         headers = dict(self._headers)
         if byte_range is not None:
             headers["Range"] = byte_range
         path = quote(f"[{remote}]/{name}", safe="/")
-        answer = self._ask("GET", f"/{path}", None, headers, limit_s=limit_s)
+        path = f"/{path}"
+        answer = self._ask("GET", path, None, headers, limit_s=limit_s, silence_s=silence_s)
         if answer.status >= http.client.MULTIPLE_CHOICES:
             self.close()  # old versions announce another length than they send, and hang up
         return answer
@@ -91,18 +101,25 @@ class RcClient:
         self._connections.close()
 
     def _ask(
-        self, verb: str, path: str, body: bytes | None, headers: dict[str, str], *, limit_s: float
+        self,
+        verb: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        *,
+        limit_s: float,
+        silence_s: float = math.inf,
     ) -> Answer:
         deadline = time.monotonic() + limit_s
-        connection = self._connections.ready(limit_s)
+        connection = self._connections.ready(min(limit_s, silence_s))
         try:
             connection.request(verb, path, body, headers)
             with connection.getresponse() as response:
-                data = read_body(response, connection, deadline)
+                data = read_body(response, connection, deadline, silence_s=silence_s)
                 return Answer(response.status, data, _error(response.status, data))
         except TimeoutError as error:
             self.close()
-            message = f"rclone did not finish within {limit_s:.0f} seconds."
+            message = f"rclone did not finish within {min(limit_s, silence_s):.0f} seconds."
             raise Unavailable(message) from error
         except (OSError, http.client.HTTPException) as error:
             self.close()

@@ -10,7 +10,6 @@ from n2s_core.layout import Shelf
 from n2s_core.stores.rclone_errors import describe, judge
 from n2s_core.stores.rclone_rc import RcClient
 
-ASK_LIMIT_S = 120.0
 _BAD_STATUS = 400
 _CLASSES = {
     "s3": "storage_class",
@@ -35,22 +34,32 @@ class Way(NamedTuple):
 class RcloneWays:
     """What rclone says about a remote, asked once, when it is needed first."""
 
-    def __init__(self, client: RcClient, remote: str, storage_class: str) -> None:
+    def __init__(
+        self, client: RcClient, remote: str, storage_class: str, *, timeout_s: float
+    ) -> None:
+        self._timeout_s = timeout_s
         self._client = client
         self._remote = remote
         self._class = storage_class
         self._lock = threading.Lock()
-        self._way: Way | None = None
+        self._features: dict[str, Any] | None = None
         self._cold: str | None = None
 
     @property
     def way(self) -> Way:
         """Raises StoreError when the remote cannot be asked, Refused when no way is safe."""
+        return judge_features(self._known_features(), self._remote)
+
+    @property
+    def tells_room(self) -> bool:
+        """Whether remotes of this kind say how much they can still take. Raises StoreError."""
+        return bool(self._known_features().get("About"))
+
+    def _known_features(self) -> dict[str, Any]:
         with self._lock:
-            if self._way is None:
-                features = self._ask("operations/fsinfo", {"fs": self._remote})["Features"]
-                self._way = judge_features(features, self._remote)
-            return self._way
+            if self._features is None:
+                self._features = self._ask("operations/fsinfo", {"fs": self._remote})["Features"]
+            return self._features
 
     def target(self, name: str) -> str:
         """The remote for an object of this name: with the storage class, if that is content."""
@@ -81,7 +90,7 @@ class RcloneWays:
         return named or str(self._ask("config/get", {"name": name}).get("type", ""))
 
     def _ask(self, method: str, parameters: dict[str, str]) -> dict[str, Any]:
-        answer = self._client.call(method, parameters, limit_s=ASK_LIMIT_S)
+        answer = self._client.call(method, parameters, limit_s=self._timeout_s)
         if answer.status >= _BAD_STATUS:
             raise judge(answer.error, self._remote)
         return answer.json()

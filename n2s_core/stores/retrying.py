@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from n2s_core.errors import Unavailable
 from n2s_core.model import ObjectStat
-from n2s_core.ports import Addressed, Store
+from n2s_core.ports import Addressed, Roomy, Store
 
 LONGEST_WAIT_S = 300.0
 _T = TypeVar("_T")
@@ -61,6 +61,10 @@ class RetryingStore:
     def address(self) -> str | None:
         """Where the state of the store inside can be read; None when it has no such place."""
         return self._ask(self._inner.address) if isinstance(self._inner, Addressed) else None
+
+    def free_bytes(self) -> int | None:
+        """What the store inside can still take, asked once; None when it cannot tell."""
+        return self._inner.free_bytes() if isinstance(self._inner, Roomy) else None
 
     def close(self) -> None:
         """Close the store inside."""

@@ -7,12 +7,18 @@ from n2s_core.remotes import Mode, RemoteSet, RemoteTable
 from n2s_core.stores.fleet import Fleet, Remote, SetStore
 from n2s_core.stores.mirror import MirrorStore
 from n2s_core.stores.retrying import RetryingStore
+from n2s_core.stores.spec import TIMEOUT_S
 
 ATTEMPTS = 2
 BASE_S = 0.5
 
 
-def open_set(wanted: RemoteSet, open_remote: Callable[[RemoteTable], Store]) -> SetStore:
+def open_set(
+    wanted: RemoteSet,
+    open_remote: Callable[[RemoteTable], Store],
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> SetStore:
     """The store of a set. Raises UsageError when its placement cannot be had.
 
     Each remote is asked again once, so that a short fault makes no debt.
@@ -22,7 +28,8 @@ def open_set(wanted: RemoteSet, open_remote: Callable[[RemoteTable], Store]) -> 
         [
             Remote(one, RetryingStore(open_remote(one), attempts=ATTEMPTS, base_s=BASE_S))
             for one in wanted.remotes
-        ]
+        ],
+        limit_s=timeout_s,
     )
     if wanted.mode is Mode.MIRROR:
         return MirrorStore(fleet, minimum=wanted.needed, url=wanted.to_url())

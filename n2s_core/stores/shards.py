@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from n2s_core.errors import DamageError, UsageError
 from n2s_core.layout import Shelf, object_name
+from n2s_core.stores.forms import MAGIC
 
 try:
     import zfec
@@ -17,7 +18,6 @@ except ImportError as error:
     message = "Erasure coding takes the library zfec: pip install 'n2s[erasure]'."
     raise UsageError(message) from error
 
-MAGIC = b"N2SSHD"
 VERSION = 1
 HEADER = struct.Struct("<6sBBBBBBxxxxQ32s32s")
 CHECK = struct.Struct("<I")
@@ -79,11 +79,6 @@ class Header:
             message = f"it is a shard of version {version}, {m} of {n}, with index {index}"
             raise DamageError(message)
         return cls(Coding(m, n, size), index, object_name(_SHELVES[shelf], name), digest)
-
-
-def is_shard(data: bytes) -> bool:
-    """Whether these bytes are a shard and not an object by itself."""
-    return data[: len(MAGIC)] == MAGIC
 
 
 def open_shard(data: bytes, name: str) -> tuple[Header, memoryview]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+TIMEOUT_S = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class RcloneAddress:
@@ -32,8 +34,12 @@ class RcloneOptions:
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """A store by its URL; `rclone_address` is set by `start()` for stores that need rclone."""
+    """A store by its URL; `rclone_address` is set by `start()` for stores that need rclone.
+
+    Nobody waits longer than `timeout_s` for a remote that says nothing.
+    """
 
     url: str
     rclone_address: RcloneAddress | None = None
     rclone_options: RcloneOptions = RcloneOptions()
+    timeout_s: float = TIMEOUT_S

@@ -25,21 +25,27 @@ def await_that(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def free_port(*offsets: int) -> int:
-    """A port of 127.0.0.1 where nobody listens, nor at its `offsets`."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if offsets and port > _HIGHEST:
+def free_port() -> int:
+    """A port of 127.0.0.1 where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def free_pairs(count: int) -> list[int]:
+    """Ports where nobody listens, nor GRPC_OFFSET above them; all of these are different ones."""
+    found: list[int] = []
+    taken: set[int] = set()
+    while len(found) < count:
+        port = free_port()
+        if port > _HIGHEST:
             port -= 2 * GRPC_OFFSET
-        try:
-            for offset in (0, *offsets):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return port
+        pair = {port, port + GRPC_OFFSET}
+        if not taken & pair and not any(map(listens, pair)):
+            found.append(port)
+            taken |= pair
+    return found
 
 
 def listens(port: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import missing
-from tests.servers.running import GRPC_OFFSET, Server, free_port
+from tests.servers.running import GRPC_OFFSET, Server, free_pairs
 
 KEY, SECRET = "AKIAN2STESTS", "secret-of-the-tests"
 READER_KEY, READER_SECRET = "AKIAN2SREADS", "secret-of-the-reader"
@@ -66,10 +66,9 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     folder.mkdir()
     identities = folder / "s3.json"
     identities.write_text(json.dumps(_IDENTITIES))
-    s3 = free_port(GRPC_OFFSET)
-    ports = {"s3.port": s3}
-    for name in ("master.port", "volume.port", "filer.port", "admin.port"):
-        ports[name] = free_port(GRPC_OFFSET)
+    names = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+    ports = dict(zip(names, free_pairs(len(names)), strict=True))
+    s3 = ports["s3.port"]
     command = [
         program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
