@@ -268,6 +268,6 @@ def test_the_shell_completes_commands_and_changesets(stored: Program) -> None:
         }
         return stored.run(env=env).out.split()
 
-    assert complete("n2s reb") == ["rebuild"]
+    assert complete("n2s reb") == ["rebuild", "rebuild-objects"]
     newest = stored.json("changesets")[0]["changeset_id"]
     assert newest in complete("n2s list --changeset-id ")

@@ -1,6 +1,7 @@
 """`n2s store` and stores of several remotes, as users run them."""
 
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,66 @@ def test_other_commands_name_the_store_in_words(mirror: Program) -> None:
         shown = mirror.run(command)
         assert "a mirror of r0, r1" in shown.out + shown.err
         assert "set:{" not in shown.out + shown.err
+
+
+# -- options of the store --------------------------------------------------------------------------
+
+
+def test_options_of_the_store_are_written_by_init(make: Make) -> None:
+    made = make()
+    fill(made.root)
+    words = ["--store-option", "timeout=5m"]
+    words += ["--store-option", "transfers=3", "--store-option", "timeout=30s"]
+    made.run("init", made.root, "--store", made.store, *words)
+    wanted = {"timeout": "30s", "transfers": 3}
+    table = tomllib.loads(made.config.read_text())["store"]
+    assert {key: table[key] for key in wanted} == wanted
+    made.run("push")
+    target = made.home / "back"
+    made.run("recover", "--store", made.store, "--target-path", target, *words)
+    assert (target / "a.txt").read_text() == "first\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("url=/elsewhere", "no store option 'url'"),
+        ("timeout=soon", "'soon' is no age"),
+        ("timeout=0s", "at least 1s"),
+        ("rebuild_after=often", "'often' is no age"),
+        ("transfers=0", "at least 1"),
+        ("flags.=8", "no store option 'flags.'"),
+        ("timeout", "--store-option takes KEY=VALUE"),
+    ],
+)
+@pytest.mark.parametrize("command", ["init", "recover"])
+def test_options_that_cannot_be_are_refused_before_anything_is_made(
+    make: Make, command: str, word: str, sentence: str
+) -> None:
+    made = make()
+    fill(made.root)
+    target = [made.root] if command == "init" else ["--target-path", made.home / "back"]
+    words = [*target, "--store", made.store, "--store-option", word]
+    assert sentence in made.run(command, *words, code=2).err
+    assert not made.store.exists()
+    assert not (made.home / "back").exists()
+
+
+def test_rebuild_objects_is_repair(mirror: Program) -> None:
+    mirror.run("push")
+    stored = {path for path in remote(mirror, 1).rglob("*") if path.is_file()}
+    for path in stored:
+        path.unlink()
+    done = mirror.json("rebuild-objects")
+    assert (len(done["missing"]), done["debts"]) == (len(stored), 0)
+    assert {path for path in remote(mirror, 1).rglob("*") if path.is_file()} == stored
+
+
+def test_status_says_since_when_a_remote_is_away(mirror: Program) -> None:
+    mirror.run("push")
+    hidden = remote(mirror, 1).rename(mirror.home / "hidden")
+    first = mirror.json("store", "status", code=1)["remotes"][1]["away_since"]
+    assert mirror.json("store", "status", code=1)["remotes"][1]["away_since"] == first is not None
+    assert "away since" in mirror.run("store", "status", code=1).out
+    hidden.rename(remote(mirror, 1))
+    assert mirror.json("store", "status")["remotes"][1]["away_since"] is None

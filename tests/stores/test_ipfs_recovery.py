@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ from n2s_core.app import api
 from n2s_core.stores.ipfs import IpfsStore
 from tests.conftest import RECOVER, REPOSITORY, environment
 from tests.servers.ipfs import IpfsNode, collect_garbage, file_of, ipfs_node, rpc
+from tests.several import a_set
 from tests.trees import describe, differences
 
 HARD_NAMES = (b"plain", b"not utf-8 \xff\xfe", b"two\nlines", "übung".encode(), b"sub/deep")
@@ -73,6 +75,24 @@ def test_the_address_that_a_push_shows_and_the_passphrase_are_enough(
     done = n2s("recover", "--store", address, "--target-path", str(tmp_path / "restored"))
     assert done.returncode == 0, done.stderr
     assert_same(tmp_path / "restored", root)
+
+
+def test_a_mirror_of_which_one_is_ipfs_shows_an_address_too(
+    node: IpfsNode, root: Path, config: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "set.toml"
+    urls = {1: f"{node.url}/mine"}
+    table.write_text('mode = "mirror"\n' + a_set(tmp_path / "stores", 2, urls=urls))
+    api.init(root, f"set:{table}", config=config)
+    address = api.push(config=config).store_address
+    assert address is not None
+    wanted = describe(root)
+    (root / "later").write_bytes(b"later")
+    api.push(config=config)
+    shutil.rmtree(tmp_path / "stores")
+    done = n2s("recover", "--store", address, "--target-path", str(tmp_path / "restored"))
+    assert done.returncode == 0, done.stderr
+    assert differences(wanted, describe(tmp_path / "restored")) == []
 
 
 def test_a_push_is_verified_rebuilt_and_restored(

@@ -17,7 +17,7 @@ from n2s_core.stores.rclone import RcloneStore
 from n2s_core.stores.rclone_process import NO_OPTIONS, RcloneProcess
 from n2s_core.stores.rclone_rc import RcClient
 from n2s_core.stores.retrying import RetryingStore
-from n2s_core.stores.spec import RcloneOptions
+from n2s_core.stores.spec import TIMEOUT_S, RcloneOptions
 from tests.conftest import Mount
 from tests.contracts.store import CONTENT, FOLDER, NAME, name_of
 from tests.servers import rclones
@@ -50,11 +50,13 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @contextmanager
 def opened(
-    remote: str, options: RcloneOptions = NO_OPTIONS
+    remote: str, options: RcloneOptions = NO_OPTIONS, *, timeout_s: float = TIMEOUT_S
 ) -> Iterator[tuple[Store, RcloneProcess]]:
-    process = RcloneProcess(options)
+    process = RcloneProcess(options, timeout_s=timeout_s)
     with process as address:
-        store = RcloneStore(remote, address, storage_class=options.storage_class)
+        store = RcloneStore(
+            remote, address, storage_class=options.storage_class, timeout_s=timeout_s
+        )
         yield store, process
         store.close()
 
@@ -353,6 +355,24 @@ def test_a_network_that_falls_silent_is_unavailable_after_the_time_limit(
             network.silent.set()
             for call in (lambda: put(store), lambda: store.get(NAME), lambda: store.stat(NAME)):
                 with pytest.raises(Unavailable):
+                    call()
+            network.silent.clear()
+            assert patient(store).get(NAME) == CONTENT
+
+
+@pytest.mark.parametrize("age", ["newest", "old"])
+def test_nobody_waits_longer_than_the_timeout_for_a_server_that_says_nothing(
+    servers: Servers, tmp_path: Path, use: Callable[[str], None], define: Define, age: str
+) -> None:
+    use(age)
+    with proxy(servers.s3.port) as network:
+        define("far", s3_settings(servers.s3) | {"endpoint": f"http://127.0.0.1:{network.port}"})
+        remote = place(servers, "s3", tmp_path).replace("s3:", "far:")
+        with opened(remote, timeout_s=2) as (store, _):
+            put(store)
+            network.silent.set()
+            for call in (lambda: store.get(NAME), lambda: store.stat(NAME)):
+                with pytest.raises(Unavailable, match="within 2 seconds"):
                     call()
             network.silent.clear()
             assert patient(store).get(NAME) == CONTENT

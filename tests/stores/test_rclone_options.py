@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from n2s_core import config
+from n2s_core.app import api
 from n2s_core.errors import ConfigError, Refused, UsageError
 from n2s_core.layout import Shelf
 from n2s_core.stores import StoreSpec, start
@@ -52,6 +53,29 @@ def test_options_reach_rclone(age: str) -> None:
         found = ask(address, "options/get")["main"]
         assert isinstance(found, dict)
         assert (found["TPSLimit"], found["BufferSize"]) == (7, 1 << 20)
+
+
+@pytest.mark.parametrize("age", ["newest"])
+def test_init_and_recover_go_by_the_options_that_they_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: str
+) -> None:
+    flags: list[tuple[tuple[str, str], ...]] = []
+
+    def noted(options: RcloneOptions) -> list[str]:
+        flags.append((("bwlimit", options.bwlimit), *options.flags))
+        return flags_of(options)
+
+    monkeypatch.setattr("n2s_core.stores.rclone_process.flags_of", noted)
+    root, url = tmp_path / "root", f"rclone::local:{tmp_path / 'store'}"
+    root.mkdir()
+    (root / "file").write_bytes(CONTENT)
+    given = {"bwlimit": "10M", "flags.tpslimit": "70"}
+    config_path = tmp_path / "config.toml"
+    api.init(root, url, config=config_path, store_options=given)
+    api.push(config=config_path)
+    api.recover(url, tmp_path / "back", store_options=given)
+    assert flags == [(("bwlimit", "10M"), ("tpslimit", "70"))] * 3
+    assert (tmp_path / "back" / "file").read_bytes() == CONTENT
 
 
 @ages
