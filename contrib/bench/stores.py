@@ -26,7 +26,7 @@ from pathlib import Path
 
 import trees
 from measure import MIB, CommandFailed, Cost, adopt_orphans, measured, settle
-from report import Run, plot, table, write_csv
+from report import Run, fill, plot, table, write_csv
 from tools import N2s, clean_environment, first_line
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -35,6 +35,7 @@ from tests.servers.seaweed import KEY, REGION, SECRET, seaweed
 from tests.servers.sshd import sshd
 from tests.servers.webdav import webdav
 
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 KINDS = ("s3", "sftp", "webdav")
 OBJECTS = Path(__file__).with_name("objects.py")
 OBJECT_SHELVES = ("data", "meta")
@@ -65,6 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--settle", type=float, default=2, help="seconds between runs (2)")
     parser.add_argument("--dir", type=Path, help="scratch folder, made and removed")
     parser.add_argument("--results", type=Path, default=Path(".bench"), help="for CSV and plot")
+    parser.add_argument("--docs", metavar="SECTION", help=f"fill this section of {PAGE.name} too")
     given = parser.parse_args()
     given.kinds = given.kinds.split(",")
     for word in set(given.kinds) - set(KINDS):
@@ -333,6 +335,8 @@ def measure_all(given: argparse.Namespace, scratch: Path, configuration: Path) -
     write_csv(bench.runs, given.results / "stores.csv")
     text = f"{machine}; medians of {given.rounds}\n\n{table(bench.runs)}"
     (given.results / "stores.md").write_text(text + "\n")
+    if given.docs:
+        fill(PAGE, given.docs, text)
     print(f"\n{text}\n")
     if not plot(bench.runs, given.results / "stores.png"):
         print("(no plot: matplotlib is not installed)")
