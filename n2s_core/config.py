@@ -197,7 +197,7 @@ def read(path: Path) -> Config:
     except OSError as error:
         message = f"The configuration {path} cannot be read: {error.strerror}."
         raise ConfigError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         message = f"The configuration {path} is not TOML: {error}."
         raise ConfigError(message) from error
     for name in found:
@@ -244,7 +244,7 @@ def _read_set(text: str, base: Path) -> tuple[RemoteSet, Path]:
     except OSError as error:
         message = f"The set of remotes {path} cannot be read: {error.strerror}."
         raise ConfigError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         message = f"The set of remotes {path} is not TOML: {error}."
         raise ConfigError(message) from error
     inner = found.get("store", found)
@@ -317,7 +317,7 @@ def parse_size(text: str, *, where: str = "The size") -> int:
     bare = text.strip().lower().removesuffix("b").removesuffix("i")
     digits = bare.rstrip("kmg")
     unit = bare[len(digits) :]
-    if not digits.isdigit() or unit not in _UNITS:
+    if not digits.isascii() or not digits.isdigit() or unit not in _UNITS:
         message = f"{where} is {text!r}; write bytes, or for example 512K, 16M, 1G."
         raise ConfigError(message)
     return int(digits) * _UNITS[unit]

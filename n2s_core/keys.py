@@ -24,6 +24,7 @@ _FIXED = struct.Struct("<6sBBIII16s12sH")
 MOST_MEMORY_KIB = 4 << 20
 MOST_ITERATIONS = 64
 MOST_LANES = 64
+LEAST_KIB_PER_LANE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def _parse(data: bytes) -> tuple[KdfCost, bytes, bytes, bytes, bytes]:
         raise FormatError(message)
     if len(data) != _FIXED.size + size + KEY_SIZE + 16:
         raise FormatError(damaged)
-    if memory > MOST_MEMORY_KIB or iterations > MOST_ITERATIONS or lanes > MOST_LANES:
+    bounded = 1 <= iterations <= MOST_ITERATIONS and 1 <= lanes <= MOST_LANES
+    if not bounded or not LEAST_KIB_PER_LANE * lanes <= memory <= MOST_MEMORY_KIB:
         message = (
             f"A key object asks for {memory} KiB, {iterations} passes, {lanes} lanes: refused."
         )
@@ -123,7 +125,10 @@ def unwrap(data: bytes, passphrase: str) -> bytes | None:
 def info(data: bytes) -> dict[str, Any]:
     """Creation time (`t`, ns) and label (`l`) of a key object, which are not secret."""
     _, _, _, head, _ = _parse(data)
-    found = msgpack.unpackb(head[_FIXED.size :])
+    try:
+        found = msgpack.unpackb(head[_FIXED.size :])
+    except (ValueError, msgpack.UnpackException):
+        found = None
     return found if isinstance(found, dict) else {}
 
 

@@ -8,13 +8,25 @@ import msgpack
 from blake3 import blake3
 
 from n2s_core.errors import DamageError
+from n2s_core.judging import (
+    BAD_MESSAGEPACK,
+    LARGEST_ITEM,
+    LARGEST_RECORD,
+    MOST,
+    array,
+    digest,
+    number,
+    raw,
+    text,
+)
 from n2s_core.model import FileType, Op
-from n2s_core.relpath import RelPath, is_safe
+from n2s_core.relpath import LONGEST_PATH, RelPath, excerpt, is_safe
 
 NODES_PER_RECORD = 256
 SEGMENTS_PER_RECORD = 8192
 ENTRIES_PER_RECORD = 4096
 THIS_OBJECT = -1
+_ANY_TIME = 1 << 64
 _CHANGESET_CONTEXT = "n2s format 1 changeset id"
 
 packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -90,34 +102,53 @@ class Head:
     def parse(body: dict[str, Any]) -> "Head":
         """The head in the metadata of a record. Raises DamageError."""
         try:
-            inline = body["i"]
+            inline, parent, mark = body["i"], body["P"], body["M"]
             checkpoint = body.get("x")
-            head = Head(
-                dataset_id=bytes(body["d"]),
-                dataset=str(body["N"]),
-                number=int(body["k"]),
-                parent=body["P"],
-                created_ns=int(body["t"]),
-                name=str(body["n"]),
-                using=str(body["u"]),
-                mark=body["M"],
+            return Head(
+                dataset_id=raw(body["d"]),
+                dataset=text(body["N"]),
+                number=number(body["k"]),
+                parent=None if parent is None else digest(parent),
+                created_ns=number(body["t"], least=-MOST),
+                name=text(body["n"]),
+                using=text(body["u"]),
+                mark=None if mark is None else raw(mark),
                 complete=bool(body["C"]),
-                host=str(body["H"]),
-                root=bytes(body["R"]),
-                entries=[(bytes(name), int(count)) for name, count in body["e"]],
-                inline=None if inline is None else (int(inline[0]), bytes(inline[1])),
-                checkpoint=None
-                if checkpoint is None
-                else [(bytes(name), int(count)) for name, count in checkpoint],
-                counts={str(key): int(count) for key, count in body["S"].items()},
+                host=text(body["H"]),
+                root=raw(body["R"]),
+                entries=_lists(body["e"]),
+                inline=None if inline is None else _list(array(inline, 2)[1::-1]),
+                checkpoint=None if checkpoint is None else _lists(checkpoint),
+                counts=_counts(body["S"]),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             message = f"The head of a changeset opens but lacks what it must say: {error!r}."
             raise DamageError(message) from error
-        if not isinstance(head.parent, bytes | None) or not isinstance(head.mark, bytes | None):
-            message = "The head of a changeset opens but its parent or mark is not bytes."
-            raise DamageError(message)
-        return head
+
+
+def _list(value: Any) -> tuple[int, bytes]:
+    """How many entries an object holds, and its BLAKE3: the other way round than in a head."""
+    name, count, *_ = array(value, 2)
+    return number(count), digest(name)
+
+
+def _lists(value: Any) -> list[tuple[bytes, int]]:
+    """Entries objects; one that is named twice would be read again and again."""
+    found = [(name, count) for count, name in map(_list, array(value))]
+    if len({name for name, _ in found}) < len(found):
+        message = "a list of entries is named twice"
+        raise ValueError(message)
+    return found
+
+
+def _counts(value: Any) -> dict[str, int]:
+    """For people; what is no count is left out."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {
+        name: count
+        for name, count in found
+        if type(name) is str and type(count) is int and 0 <= count <= MOST
+    }
 
 
 def changeset_id(packed_head: bytes) -> bytes:
@@ -172,26 +203,43 @@ def pack_removal(path: RelPath) -> bytes:
 
 
 def _stream(payload: bytes) -> Iterator[Any]:
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(payload) + 1)
-    unpacker.feed(payload)
+    """The values of a payload; each is looked through before it is built."""
+    size = len(payload)
+    walker = msgpack.Unpacker(max_buffer_size=size + 1)
+    builder = msgpack.Unpacker(strict_map_key=False, max_buffer_size=size + 1)
+    walker.feed(payload)
+    builder.feed(payload)
+    start = 0
     try:
-        yield from unpacker
-    except (ValueError, msgpack.UnpackException) as error:
+        while start < size:
+            walker.skip()
+            end = walker.tell()
+            if end - start > LARGEST_ITEM:
+                message = f"A record opens but holds a map of {end - start} bytes."
+                raise DamageError(message)
+            yield builder.unpack()
+            start = end
+    except BAD_MESSAGEPACK as error:
         message = "A record opens but its list is not MessagePack."
         raise DamageError(message) from error
 
 
 def _parse_refs(value: Any, digests: list[bytes], this: bytes | None) -> list[Ref]:
     refs = []
-    for index, offset, length in value:
+    for index, offset, length, *_ in array(value):
         if index == THIS_OBJECT:
-            refs.append(Ref(this, int(offset), int(length)))
-        elif 0 <= index < len(digests):
-            refs.append(Ref(digests[index], int(offset), int(length)))
-        else:
+            refs.append(Ref(this, number(offset), number(length, most=LARGEST_RECORD)))
+            continue
+        place = number(index)
+        if place >= len(digests):
             message = "A record refers to an object that its own list does not name."
             raise DamageError(message)
+        refs.append(Ref(digests[place], number(offset), number(length, most=LARGEST_RECORD)))
     return refs
+
+
+def _names(meta: dict[str, Any]) -> list[bytes]:
+    return [digest(name) for name in array(meta.get("O", []))]
 
 
 def check_node(node: Any) -> dict[str, Any]:
@@ -201,7 +249,10 @@ def check_node(node: Any) -> dict[str, Any]:
         raise DamageError(message)
     path = node.get("p")
     if not isinstance(path, bytes) or not is_safe(path):
-        message = f"A node has a path that leads out of the tree: {path!r}."
+        message = f"A node has a path that leads out of the tree: {excerpt(path)}."
+        raise DamageError(message)
+    if len(path) > LONGEST_PATH:
+        message = f"A node has a path of {len(path)} bytes: {excerpt(path)}."
         raise DamageError(message)
     return node
 
@@ -209,19 +260,20 @@ def check_node(node: Any) -> dict[str, Any]:
 def entries(meta: dict[str, Any], payload: bytes) -> Iterator[Entry]:
     """The entries of one ENTRIES record. Raises DamageError."""
     try:
-        digests = [bytes(digest) for digest in meta.get("O", [])]
-        for packed in _stream(payload):
-            op, node = Op(packed[0]), check_node(packed[1])
+        digests = _names(meta)
+        for value in _stream(payload):
+            packed = array(value, 2)
+            op, node = Op(number(packed[0])), check_node(packed[1])
             if op is Op.REMOVE:
                 yield Entry(op, node, 0, 0, [], None)
                 continue
-            FileType(node["t"])
+            FileType(number(node["t"]))
             content = packed[5]
             yield Entry(
                 op,
                 node,
-                int(packed[2]),
-                int(packed[3]),
+                number(packed[2], least=-_ANY_TIME, most=_ANY_TIME),
+                number(packed[3], least=-MOST),
                 _parse_refs(packed[4], digests, None),
                 None if content is None else _parse_refs(content, digests, None),
             )
@@ -265,10 +317,11 @@ def pack_segments(table: ObjectTable, segments: list[SegmentRef]) -> bytes:
 def segments(meta: dict[str, Any], payload: bytes, this: bytes | None) -> Iterator[SegmentRef]:
     """The segments of one FILE record of the object `this`. Raises DamageError."""
     try:
-        digests = [bytes(digest) for digest in meta.get("O", [])]
-        for offset, length, digest, *ref in _stream(payload):
-            (found,) = _parse_refs([ref[:3]], digests, this)
-            yield SegmentRef(int(offset), int(length), bytes(digest), found)
+        digests = _names(meta)
+        for value in _stream(payload):
+            offset, length, content_hash, *ref = array(value, 6)
+            (found,) = _parse_refs([ref], digests, this)
+            yield SegmentRef(number(offset), number(length, least=1), digest(content_hash), found)
     except (TypeError, ValueError, IndexError) as error:
         message = f"A list of segments is not what the format says: {error!r}."
         raise DamageError(message) from error

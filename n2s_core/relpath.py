@@ -11,6 +11,8 @@ from n2s_core.errors import UsageError
 RelPath = bytes
 ROOT = b""
 LONGEST_NAME = 255
+LONGEST_PATH = 1 << 20
+_EXCERPT = 200
 _BAD = frozenset({b"", b".", b".."})
 
 
@@ -101,3 +103,10 @@ def show(path: bytes) -> str:
         .decode("ascii")
         for char in text
     )
+
+
+def excerpt(path: object) -> str:
+    """The beginning of what should be a path, for messages about paths that are not right."""
+    if not isinstance(path, bytes):
+        return f"something of type {type(path).__name__}"
+    return show(path[:_EXCERPT]) + ("..." if len(path) > _EXCERPT else "")

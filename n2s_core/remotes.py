@@ -89,7 +89,7 @@ class RemoteSet:
         """The set that `to_url` wrote. Raises ConfigError."""
         try:
             found = json.loads(url.removeprefix(PREFIX))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not url.startswith(PREFIX) or not isinstance(found, dict):
             message = "The URL of this store is not that of a set of remotes."

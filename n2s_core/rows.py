@@ -6,14 +6,21 @@ from typing import Any
 import msgpack
 
 from n2s_core.errors import DamageError
+from n2s_core.judging import MOST, array, digest, number, raw, text
 from n2s_core.manifest import Entry, ObjectTable, Ref, pack_entry, packb
 from n2s_core.model import LIVE, FileRow, FileType, Op
 from n2s_core.reading import clamp_ns
+from n2s_core.relpath import excerpt
 from n2s_core.sealing import unpack_map
 
 _RARE = ("l", "d", "x")
-MOST = (1 << 63) - 1
-MOST_ID = (1 << 32) - 1
+MOST_ID = (1 << 32) - 2
+"""The number after it stands for "leave it as it is"."""
+_DEVICES = (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
+MOST_MODE = 0o7777
+_ANY_TIME = 1 << 64
+MOST_DEVICE = (1 << 32) - 1
+MOST_SEGMENTS = (1 << 31) - 1
 DigestOf = Callable[[int], bytes]
 NumberOf = Callable[[bytes], int]
 
@@ -92,58 +99,55 @@ def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
             path=node["p"],
             valid_from=valid_from,
             valid_to=LIVE,
-            type=int(FileType(node["t"])),
-            size=_within(node["s"], MOST),
-            mtime_ns=clamp_ns(int(node["m"])),
+            type=int(FileType(number(node["t"]))),
+            size=number(node["s"]),
+            mtime_ns=clamp_ns(number(node["m"], least=-_ANY_TIME, most=_ANY_TIME)),
             ctime_ns=clamp_ns(entry.ctime_ns),
-            mode=int(node["o"]) & 0o7777,
-            uid=_within(node["u"], MOST_ID),
-            gid=_within(node["g"], MOST_ID),
-            user_name=_text(node.get("U")),
-            group_name=_text(node.get("G")),
-            inode=_within(entry.inode, MOST),
-            nlink=_within(node.get("n", 1), MOST),
-            mount=bytes(node.get("f", b"")),
-            file_hash=_bytes(node.get("h")),
-            blob_id=_bytes(node.get("b")),
+            mode=number(node["o"], most=MOST_MODE),
+            uid=number(node["u"], most=MOST_ID),
+            gid=number(node["g"], most=MOST_ID),
+            user_name=None if "U" not in node else text(node["U"]),
+            group_name=None if "G" not in node else text(node["G"]),
+            inode=number(entry.inode, least=-MOST),
+            nlink=number(node.get("n", 1)),
+            mount=raw(node.get("f", b"")),
+            file_hash=None if "h" not in node else digest(node["h"]),
+            blob_id=None if "b" not in node else digest(node["b"]),
             object_no=number_of(_named(own)),
             record_offset=own.offset,
             record_length=own.length,
             content=content or None,
-            segments=int(node.get("q", -1)),
+            segments=number(node.get("q", -1), least=-1, most=MOST_SEGMENTS),
             extra=packb(extra) if extra else None,
         )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        message = f"An entry for {node.get('p')!r} lacks what it must say: {error!r}."
+        message = f"An entry for {excerpt(node.get('p'))} lacks what it must say: {error!r}."
         raise DamageError(message) from error
 
 
 def _rare(node: dict[str, Any]) -> dict[str, Any]:
     """The rarer metadata. Raises TypeError or ValueError when a restore could not set them."""
     extra = {key: node[key] for key in _RARE if key in node}
-    if not extra:
+    if not extra and node["t"] not in _DEVICES:
         return extra
-    if not isinstance(extra.get("l", b""), bytes):
-        message = "its target is not bytes"
-        raise TypeError(message)
+    _without_nul(raw(extra.get("l", b"")), "its target")
     xattrs = extra.get("x", {})
-    if not isinstance(xattrs, dict) or not all(
-        isinstance(name, bytes) and isinstance(value, bytes) for name, value in xattrs.items()
-    ):
-        message = "its attributes are not bytes"
+    if type(xattrs) is not dict:
+        message = "its attributes are no map"
         raise TypeError(message)
-    major, minor = extra.get("d", (0, 0))
-    _within(major, MOST_ID)
-    _within(minor, MOST_ID)
+    for name, value in xattrs.items():
+        _without_nul(raw(name), "the name of an attribute")
+        raw(value)
+    if "d" in extra or node["t"] in _DEVICES:
+        for part in array(extra.get("d"), 2)[:2]:
+            number(part, most=MOST_DEVICE)
     return extra
 
 
-def _within(value: Any, most: int) -> int:
-    number = int(value)
-    if not 0 <= number <= most:
-        message = f"{number} is out of range"
+def _without_nul(found: bytes, what: str) -> None:
+    if b"\0" in found:
+        message = f"{what} has a NUL in it"
         raise ValueError(message)
-    return number
 
 
 def _named(ref: Ref) -> bytes:
@@ -151,11 +155,3 @@ def _named(ref: Ref) -> bytes:
         message = "it refers to an object without a name"
         raise ValueError(message)
     return ref.digest
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _bytes(value: Any) -> bytes | None:
-    return None if value is None else bytes(value)

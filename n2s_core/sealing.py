@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from n2s_core.errors import DamageError, FormatError
+from n2s_core.judging import BAD_MESSAGEPACK, LARGEST_ITEM, look_through
 
 Buffer = bytes | bytearray | memoryview
 OBJECT_MAGIC = b"N2SOBJ"
@@ -95,9 +96,13 @@ class Opened:
 
 def unpack_map(packed: bytes) -> dict[str, Any]:
     """A MessagePack map with str keys at the top. Raises DamageError when it is none."""
+    if len(packed) > LARGEST_ITEM:
+        message = f"A record opens but its metadata has {len(packed)} bytes, more than is allowed."
+        raise DamageError(message)
     try:
+        look_through(packed)
         value = msgpack.unpackb(packed, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except BAD_MESSAGEPACK as error:
         message = "A record opens but its metadata is not MessagePack."
         raise DamageError(message) from error
     if not isinstance(value, dict):
@@ -282,11 +287,11 @@ def open_prelude(data: Buffer, master_key: bytes) -> tuple[bytes, int]:
         message = "An object ends in the middle of its prelude."
         raise DamageError(message)
     private = x25519_private(master_key)
-    shared = private.exchange(X25519PublicKey.from_public_bytes(head[8:40]))
     own_public = private.public_key().public_bytes_raw()
     try:
+        shared = private.exchange(X25519PublicKey.from_public_bytes(head[8:40]))
         secret = _wrapping(shared, head[8:40], own_public).decrypt(NONCE, head[40:88], head[:40])
-    except InvalidTag:
+    except (InvalidTag, ValueError):  # ValueError: a point of low order, which has no secret
         message = "The sealed key of an object does not open."
         raise DamageError(message) from None
     return secret, SEALED_PRELUDE

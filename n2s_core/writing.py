@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from n2s_core.errors import TargetError
 from n2s_core.reading import OPEN_DIRECTORY, describe
-from n2s_core.relpath import RelPath, show, split
+from n2s_core.relpath import ROOT, RelPath, is_below, show, split
 
 PRIVATE_DIRECTORY = 0o700
 _MAKE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,29 +53,56 @@ class Target:
         if found is not None:
             self._open.move_to_end(path)
             return found
-        parent, name = split(path)
-        above = self.directory(parent, make=make)
-        opened = self._enter(above, name, path, make=make)
+        kept = self._kept_above(path)
+        above = self._open[kept] if kept else self._root
+        names = path[len(kept) :].lstrip(b"/").split(b"/")
+        end, passed = len(kept), None
+        try:
+            for left, name in zip(range(len(names), 0, -1), names, strict=True):
+                end += len(name) + (1 if end else 0)
+                above = self._enter(above, name, path, end, make=make)
+                if passed is not None:
+                    os.close(passed)
+                passed = above if left > self._keep // 2 else None
+                if passed is None:
+                    self._keep_open(path[:end], above)
+        except BaseException:
+            if passed is not None:
+                os.close(passed)
+            raise
+        return above
+
+    def _kept_above(self, path: RelPath) -> RelPath:
+        """The deepest directory above `path` that is open; a path may have any depth."""
+        parent = split(path)[0]
+        if parent not in self._open:
+            above = [kept for kept in self._open if is_below(path, kept)]
+            parent = max(above, key=len, default=ROOT)
+        if parent:
+            self._open.move_to_end(parent)
+        return parent
+
+    def _keep_open(self, path: RelPath, descriptor: int) -> None:
         if len(self._open) >= self._keep:
             os.close(self._open.popitem(last=False)[1])
-        self._open[path] = opened
-        return opened
+        self._open[path] = descriptor
 
-    def _enter(self, above: int, name: bytes, path: RelPath, *, make: bool) -> int:
+    def _enter(self, above: int, name: bytes, path: RelPath, end: int, *, make: bool) -> int:
+        """Open `path[:end]`, which is `name` in the directory `above`."""
         try:
             return os.open(name, OPEN_DIRECTORY, dir_fd=above)
         except OSError as error:
             if error.errno == errno.ENOENT and make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, PRIVATE_DIRECTORY, dir_fd=above)
-                return self._enter(above, name, path, make=False)
+                return self._enter(above, name, path, end, make=False)
             if error.errno not in (errno.ENOTDIR, errno.ELOOP) or not make:
                 raise TargetError(describe(error)) from error
         if not self.replace:
-            message = f"{show(path)} is in the way and no directory; --force replaces it"
+            message = f"{show(path[:end])} is in the way and no directory; --force replaces it"
             raise TargetError(message)
         os.unlink(name, dir_fd=above)
-        return self._enter(above, name, path, make=True)
+        return self._enter(above, name, path, end, make=True)
 
     def forget(self) -> None:
         """Close the kept descriptors."""

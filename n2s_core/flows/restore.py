@@ -14,7 +14,7 @@ from n2s_core.errors import DamageError, Missing, SourceError, TargetError
 from n2s_core.flows.spans import Spans
 from n2s_core.hashing import feed_zeros
 from n2s_core.jobs import Located
-from n2s_core.model import Failure, FileRow, FileType
+from n2s_core.model import Failure, FileRow, FileType, JsonMap
 from n2s_core.ports import Store
 from n2s_core.reading import describe, file_type
 from n2s_core.sealing import unpack_map
@@ -118,12 +118,12 @@ def _restore(target: Target, wanted: Wanted, spans: Spans, *, fresh: bool) -> st
 def _restore_special(
     target: Target,
     row: FileRow,
-    extra: dict[str, object],
+    extra: JsonMap,
     there: os.stat_result | None,
     xattrs: dict[bytes, bytes],
 ) -> str | None:
     right = False
-    device = extra.get("d") or (0, 0)
+    device = extra.get("d") or [0, 0]
     if row.type == FileType.SYMLINK:
         link = extra.get("l")
         if not isinstance(link, bytes):
@@ -135,12 +135,12 @@ def _restore_special(
         if not right:
             target.symlink(row.path, link)
     else:
-        numbers = tuple(int(number) for number in device)  # type: ignore[attr-defined]
+        numbers = tuple(device[:2])
         right = there is not None and (os.major(there.st_rdev), os.minor(there.st_rdev)) == numbers
         if there is not None and not right:
             _refuse_or_clear(target, row)
         if not right:
-            target.special(row.path, SPECIAL[FileType(row.type)], numbers)  # type: ignore[arg-type]
+            target.special(row.path, SPECIAL[FileType(row.type)], numbers)
     mode = None if row.type == FileType.SYMLINK else row.mode
     problem = target.describe_path(
         row.path, mode=mode, uid=row.uid, gid=row.gid, mtime_ns=row.mtime_ns, xattrs=xattrs
@@ -209,13 +209,16 @@ def _fill(fd: int, wanted: Wanted, spans: Spans) -> None:
     position = 0
     for piece in wanted.pieces:
         payload = spans.payload(piece.place)
+        if not position <= piece.file_offset <= row.size - len(payload):
+            message = "its stored pieces do not fit into it"
+            raise DamageError(message)
         feed_zeros(whole, piece.file_offset - position)
         whole.update(payload)
         _write(fd, payload, piece.file_offset)
         position = piece.file_offset + len(payload)
     if position < row.size:
-        feed_zeros(whole, row.size - position)
         os.ftruncate(fd, row.size)
+        feed_zeros(whole, row.size - position)
     if whole.digest() != row.file_hash:
         message = "its stored content is not what the catalogue says"
         raise DamageError(message)

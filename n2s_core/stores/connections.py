@@ -107,6 +107,6 @@ def json_object(data: bytes) -> dict[str, Any] | None:
     """The JSON object that the bytes are; None when they are none."""
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -39,7 +39,7 @@ class Base:
         try:
             found = json.loads(mark)
             return cls(str(found["uuid"]), base64.b64decode(found["path"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             message = f"The mark of the push before cannot be read: {error!r}."
             raise DiscoveryError(message) from error
 

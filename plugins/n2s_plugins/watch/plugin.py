@@ -139,5 +139,5 @@ def _unpack(mark: Mark) -> Point:
     try:
         session, position = json.loads(mark)
         return Point(str(session), int(position))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return Point("", 0)

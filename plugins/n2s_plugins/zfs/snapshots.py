@@ -50,7 +50,7 @@ class SnapshotMark:
                 return None
             doubts = frozenset(path.encode("latin-1") for path in found["doubts"])
             return cls(str(found["dataset"]), str(found["guid"]), doubts)
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return None
 
 
