@@ -1,8 +1,8 @@
 """Node maps, entries and heads: what records say (docs/format.md, section 5)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 from blake3 import blake3
@@ -25,8 +25,11 @@ from n2s_core.relpath import LONGEST_PATH, RelPath, excerpt, is_safe
 NODES_PER_RECORD = 256
 SEGMENTS_PER_RECORD = 8192
 ENTRIES_PER_RECORD = 4096
+BYTES_PER_RECORD = 16 << 20
+"""Bytes of a list of nodes or entries after which it goes on in another record."""
 THIS_OBJECT = -1
 _ANY_TIME = 1 << 64
+T = TypeVar("T")
 _CHANGESET_CONTEXT = "n2s format 1 changeset id"
 
 packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -196,6 +199,19 @@ def pack_entry(
     return b"".join((b"\x96", op.to_bytes(1, "big"), node, rest[1:]))
 
 
+def in_records(entries: list[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """The entries cut into what one record takes; `size` is about the bytes of one."""
+    part, size_bytes = list[T](), 0
+    for one in entries:
+        if len(part) >= ENTRIES_PER_RECORD or size_bytes >= BYTES_PER_RECORD:
+            yield part
+            part, size_bytes = [], 0
+        part.append(one)
+        size_bytes += size(one)
+    if part:
+        yield part
+
+
 def pack_removal(path: RelPath) -> bytes:
     """One REMOVE entry."""
     packed: bytes = packb((int(Op.REMOVE), {"p": path}))
@@ -273,7 +289,7 @@ def entries(meta: dict[str, Any], payload: bytes) -> Iterator[Entry]:
                 op,
                 node,
                 number(packed[2], least=-_ANY_TIME, most=_ANY_TIME),
-                number(packed[3], least=-MOST),
+                number(packed[3], least=-MOST - 1),
                 _parse_refs(packed[4], digests, None),
                 None if content is None else _parse_refs(content, digests, None),
             )

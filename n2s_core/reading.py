@@ -24,6 +24,8 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 EARLIEST_NS = -(1 << 63)
 LATEST_NS = (1 << 63) - 1
+LARGEST_XATTRS = 4 << 20
+"""Bytes of names and values; with them a node map stays below what the format allows."""
 NO_XATTRS = (errno.ENOTSUP, errno.ENODATA, errno.ENOENT, errno.EPERM)
 
 
@@ -123,7 +125,10 @@ class Directories:
 
 
 def xattrs_of(target: int | bytes) -> dict[bytes, bytes]:
-    """Extended attributes of a descriptor or of a path that is not followed."""
+    """Extended attributes of a descriptor or of a path that is not followed.
+
+    Raises OSError, and SourceError when they are more than the format has room for.
+    """
     follow = isinstance(target, int)
     try:
         names = os.listxattr(target, follow_symlinks=follow)
@@ -140,6 +145,10 @@ def xattrs_of(target: int | bytes) -> dict[bytes, bytes]:
         except OSError as error:
             if error.errno not in NO_XATTRS:
                 raise
+    size = sum(map(len, found)) + sum(map(len, found.values()))
+    if size > LARGEST_XATTRS:
+        message = f"its extended attributes have {size} bytes, more than {LARGEST_XATTRS}"
+        raise SourceError(message)
     return found
 
 

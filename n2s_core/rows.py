@@ -108,7 +108,7 @@ def row_of(entry: Entry, valid_from: int, number_of: NumberOf) -> FileRow:
             gid=number(node["g"], most=MOST_ID),
             user_name=None if "U" not in node else text(node["U"]),
             group_name=None if "G" not in node else text(node["G"]),
-            inode=number(entry.inode, least=-MOST),
+            inode=number(entry.inode, least=-MOST - 1),
             nlink=number(node.get("n", 1)),
             mount=raw(node.get("f", b"")),
             file_hash=None if "h" not in node else digest(node["h"]),

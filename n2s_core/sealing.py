@@ -130,6 +130,9 @@ class Sealer:
         """
         codec = 0
         size = len(payload)
+        if size > LARGEST_PAYLOAD:
+            message = f"A payload of {size} bytes is larger than the format allows."
+            raise ValueError(message)
         if (
             size > WORTH_COMPRESSING
             and self._compress is not None

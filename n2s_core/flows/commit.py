@@ -10,7 +10,14 @@ from n2s_core.facts import Changeset
 from n2s_core.faults import crash_point
 from n2s_core.jobs import SealSetting
 from n2s_core.layout import Shelf, object_name
-from n2s_core.manifest import ENTRIES_PER_RECORD, Head, ObjectTable, changeset_id, packb
+from n2s_core.manifest import (
+    BYTES_PER_RECORD,
+    ENTRIES_PER_RECORD,
+    Head,
+    ObjectTable,
+    changeset_id,
+    packb,
+)
 from n2s_core.model import ObjectRow
 from n2s_core.packs import Pack, SealedObject
 from n2s_core.pending import PendingEntries
@@ -117,7 +124,7 @@ class Commit:
     def _checkpoint(self, changeset: Changeset) -> list[tuple[bytes, int]]:
         listed: list[tuple[bytes, int]] = []
         pack = self.setting.keyring.begin()
-        in_pack = 0
+        in_pack = in_record = 0
         table, lines = ObjectTable(), list[bytes]()
 
         def flush() -> None:
@@ -132,8 +139,10 @@ class Commit:
         for row in self.catalogue.state(changeset.changeset_no):
             lines.append(entry_of(row, table, self.catalogue.digest_of))
             in_pack += 1
-            if len(lines) >= ENTRIES_PER_RECORD:
+            in_record += len(lines[-1])
+            if len(lines) >= ENTRIES_PER_RECORD or in_record >= BYTES_PER_RECORD:
                 flush()
+                in_record = 0
                 if pack.size >= ENTRIES_OBJECT_SIZE:
                     listed.append((self._put_entries(changeset, pack), in_pack))
                     pack, in_pack = self.setting.keyring.begin(), 0

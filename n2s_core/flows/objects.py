@@ -9,12 +9,13 @@ from n2s_core.hashing import blob_id
 from n2s_core.jobs import Batch, BatchResult, Emit, Located, SealSetting, StoredSegments
 from n2s_core.layout import Shelf
 from n2s_core.manifest import (
-    ENTRIES_PER_RECORD,
+    BYTES_PER_RECORD,
     NODES_PER_RECORD,
     SEGMENTS_PER_RECORD,
     ObjectTable,
     Ref,
     SegmentRef,
+    in_records,
     pack_entry,
     pack_removal,
     pack_segments,
@@ -80,6 +81,7 @@ class ObjectsWriter:
         self._digests: list[bytes] = []
         self._pending: list[Pending] = []
         self._nodes: list[tuple[bytes, Pending]] = []
+        self._nodes_bytes = 0
         self._node_table = ObjectTable()
         self._segments_in_pack: list[tuple[RelPath, bytes, int, int]] = []
 
@@ -220,8 +222,9 @@ class ObjectsWriter:
         pending = Pending(op, packb(plain), row, [], content)
         stored = {**node, "a": self._node_table.refs(content)} if content else node
         self._nodes.append((packb(stored), pending))
+        self._nodes_bytes += len(self._nodes[-1][0])
         self._entry(pending)
-        if len(self._nodes) >= NODES_PER_RECORD:
+        if len(self._nodes) >= NODES_PER_RECORD or self._nodes_bytes >= BYTES_PER_RECORD:
             self._flush_nodes()
 
     def _flush_nodes(self) -> None:
@@ -232,6 +235,7 @@ class ObjectsWriter:
         for _, pending in self._nodes:
             pending.own.append(place)
         self._nodes.clear()
+        self._nodes_bytes = 0
         self._node_table = ObjectTable()
         self._close_when_full()
 
@@ -261,7 +265,8 @@ class ObjectsWriter:
         self.result.bytes_delta -= batch.removed_bytes
         self._rows()
         total = len(self._pending) + len(removed)
-        if total and batch.inline:
+        size = sum(len(one.node) for one in self._pending) + sum(map(len, removed))
+        if total and batch.inline and size < BYTES_PER_RECORD:
             meta, payload = self._entries(self._pending, removed)
             self.result.inline = (self._base + len(self._digests), meta, payload, total)
         elif total:
@@ -299,10 +304,10 @@ class ObjectsWriter:
 
     def _write_entries(self, removed: list[RelPath], total: int) -> None:
         pack = self._setting.keyring.begin()
-        for at in range(0, len(self._pending), ENTRIES_PER_RECORD):
-            pack.add(Kind.ENTRIES, *self._entries(self._pending[at : at + ENTRIES_PER_RECORD], []))
-        for at in range(0, len(removed), ENTRIES_PER_RECORD):
-            pack.add(Kind.ENTRIES, *self._entries([], removed[at : at + ENTRIES_PER_RECORD]))
+        for part in in_records(self._pending, lambda one: len(one.node)):
+            pack.add(Kind.ENTRIES, *self._entries(part, []))
+        for gone in in_records(removed, len):
+            pack.add(Kind.ENTRIES, *self._entries([], gone))
         sealed = pack.finish()
         stored = self._register(Shelf.META, sealed)
         self._uploads.put(Shelf.META, sealed)
