@@ -23,6 +23,9 @@ class PushCatalogue(Protocol):
     def renew_lease(self) -> None:
         """Prolong the lease when it is time; cheap."""
 
+    def require_lease(self) -> None:
+        """Before what no transaction guards: the lease is ours now."""
+
     def pending(self) -> Changeset | None:
         """The changeset of a push that did not finish."""
 

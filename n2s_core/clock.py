@@ -16,6 +16,11 @@ def now_ns() -> int:
     return time.time_ns()
 
 
+def boot_ns() -> int:
+    """Nanoseconds since this machine started, also while it slept; nobody can set this clock."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 def iso(time_ns: int) -> str:
     """ISO 8601 in UTC with microseconds; years outside 1..9999 come as plain nanoseconds."""
     seconds, rest_ns = divmod(time_ns, SECOND_NS)

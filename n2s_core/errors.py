@@ -8,6 +8,7 @@ N2sError
 |-- MassRemoval           most of a dataset is gone, which is seldom meant (exit 2)
 |-- LeaseHeld             another push of this dataset is running (exit 2)
 |-- CatalogueError        the catalogue cannot be read or written (exit 2)
+|   `-- CatalogueBusy     another program writes into it all the time
 |-- StoreError            the store; never blames a source file
 |   |-- Missing           the object is not there
 |   |-- Refused           asking again will not help: credentials, quota, no such bucket, full
@@ -51,6 +52,10 @@ class LeaseHeld(N2sError):
 
 class CatalogueError(N2sError):
     """The catalogue cannot be read or written."""
+
+
+class CatalogueBusy(CatalogueError):
+    """Another program has been writing into the catalogue all the time that was waited."""
 
 
 class StoreError(N2sError):

@@ -1,7 +1,7 @@
-"""A program that pushes in small batches, to be killed by tests: crashing.py CONFIG here|pool.
+"""A program for tests to kill, crashing.py CONFIG here|pool|rebuild: a push in small batches.
 
 With `here` the batches are sealed in this process, so that N2S_CRASH_AT kills all of it, and files
-of some 100 KB count as large. It prints how many bytes it read.
+of some 100 KB count as large. It prints how many bytes it read. `rebuild` is no push but that.
 """
 
 import sys
@@ -15,6 +15,7 @@ from typing import Any
 from n2s_core import segments
 from n2s_core.app import pushing, worker
 from n2s_core.app.pool import WorkerDied, WorkerPool
+from n2s_core.app.rebuilding import rebuild
 from n2s_core.app.workspace import Workspace
 from n2s_core.flows import dispatch
 
@@ -90,6 +91,9 @@ def main(config: str, how: str) -> None:
     else:
         dispatch.MOST_ITEMS = ITEMS * 10
     with Workspace.find(Path(config)) as space:
+        if how == "rebuild":
+            rebuild(space, lambda _: None)
+            return
         outcome = pushing.push(space, pushing.PushOrder(), lambda _: None)[0]
     print(outcome.bytes_read)  # noqa: T201 - a program
 

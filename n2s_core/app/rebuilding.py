@@ -1,6 +1,7 @@
 """Rebuilding of catalogues from a store."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +14,16 @@ from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
 from n2s_core.clock import now_ns
 from n2s_core.config import shown_url
-from n2s_core.errors import CatalogueError, DamageError, KeyProblem, Missing
-from n2s_core.facts import Lease
+from n2s_core.errors import (
+    CatalogueBusy,
+    CatalogueError,
+    DamageError,
+    KeyProblem,
+    LeaseHeld,
+    Missing,
+)
+from n2s_core.facts import Changeset, Lease
+from n2s_core.faults import crash_point
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
 from n2s_core.keys import read_key_file, store_id
 from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
@@ -181,16 +190,18 @@ class RebuildAnswer:
 def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
     """Make the catalogue of a dataset anew and put it in the place of the old one, if there is one.
 
-    Raises LeaseHeld while a push of the dataset is running, N2sError when nothing can be had; the
-    old catalogue then stays as it is.
+    Raises LeaseHeld while a push or another rebuild of the dataset is running, or when one began
+    because this one stood still for too long, N2sError when nothing can be had; the old catalogue
+    then stays as it is.
     """
     started_ns = now_ns()
     path = space.config.catalogue_path
     new = path.with_name(path.name + ".new")
-    with _Old(path, bytes.fromhex(space.config.dataset.id)) as old:
+    with alone(path), _Old(path, bytes.fromhex(space.config.dataset.id)) as old:
         store = space.store
         master, whole, damaged = _unlock(space, old.keys)
         problems = [f"The key object {name} is damaged." for name in damaged]
+        old.finish_sealed(store, master)
         found = survey(store, master, report)
         _remove_database(new)
 
@@ -214,7 +225,8 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
             dataset, totals = made.dataset(dataset_id), made.queries.totals()
             changesets = len(made.queries.changesets(dataset.dataset_no))
             made.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    _install(new, path)
+        crash_point("rebuild-made")
+        old.replace_by(new)
     return RebuildAnswer(
         catalogue=path,
         datasets=(dataset.name,),
@@ -249,6 +261,25 @@ def _unlock(
         return secrets.unlock(kept, [], secret, where=where), kept, damaged
 
 
+@contextlib.contextmanager
+def alone(catalogue: Path) -> Iterator[None]:
+    """One rebuild at a time, also where there is no catalogue to hold a lease of.
+
+    Raises LeaseHeld. The lock is on the folder, and ends with the process.
+    """
+    catalogue.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(catalogue.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"Another rebuild of {catalogue} is running. Wait for it, or stop it."
+            raise LeaseHeld(message) from None
+        yield
+    finally:
+        os.close(folder)
+
+
 class _Old:
     """The catalogue that is to be replaced, as far as it can be read; holds its lease.
 
@@ -261,15 +292,49 @@ class _Old:
         self._dataset_id = dataset_id
         self._catalogue: Catalogue | None = None
         self._lease: Lease | None = None
+        self._sealed: Changeset | None = None
+        self._store_id = b""
 
     def __enter__(self) -> "_Old":
-        """Raises LeaseHeld."""
-        with contextlib.suppress(CatalogueError):
-            self._catalogue = Catalogue(self._path)
-            self.keys = self._catalogue.key_objects()
-            dataset = self._catalogue.dataset(self._dataset_id)
-            self._lease = self._catalogue.leases.acquire(dataset.dataset_no)
+        """Raises LeaseHeld, CatalogueBusy."""
+        try:
+            self._read()
+        except (LeaseHeld, CatalogueBusy):
+            self.__exit__(None)
+            raise
+        except CatalogueError:  # it is missing or damaged: what could be read of it is there
+            return self
         return self
+
+    def _read(self) -> None:
+        self._catalogue = Catalogue(self._path)
+        self.keys = self._catalogue.key_objects()
+        dataset = self._catalogue.dataset(self._dataset_id)
+        self._lease = self._catalogue.leases.acquire(dataset.dataset_no)
+        self._store_id = self._catalogue.store_id
+        self._sealed = self._catalogue.pushes.pending(dataset.dataset_no)
+
+    def finish_sealed(self, store: Store, master_key: bytes) -> None:
+        """Store the head that a push which did not finish had fixed.
+
+        Its process may only stand still, and would store it later beside the heads that follow.
+        """
+        sealed = self._sealed
+        if sealed is None or sealed.head_bytes is None or self._store_id != store_id(master_key):
+            return
+        assert sealed.head_digest is not None
+        name = object_name(Shelf.CHANGESETS, sealed.head_digest)
+        store.put(name, [sealed.head_bytes], len(sealed.head_bytes))
+
+    def replace_by(self, new: Path) -> None:
+        """Put the new file in its place. Raises LeaseHeld when it was pushed into meanwhile."""
+        if self._catalogue is None or self._lease is None:
+            _install(new, self._path)
+            return
+        self._catalogue.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._catalogue.db.transaction():  # nobody can take the lease in the last moment
+            self._catalogue.leases.guard(self._lease)
+            _install(new, self._path)
 
     def renew(self) -> None:
         """Prolong the lease when it is time."""

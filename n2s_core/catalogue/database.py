@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from n2s_core.errors import CatalogueError
+from n2s_core.errors import CatalogueBusy, CatalogueError
 
 BUSY_S = 30
 CACHE_KIB = 32 << 10
@@ -32,15 +32,39 @@ class Database:
             )
             raise CatalogueError(message)
         with self._named():
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            self._file = self._file_there()
+            self._db = self._connect()
             self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             if read_only:
                 self._db.execute("PRAGMA query_only = 1")
             else:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+
+    def _file_there(self) -> tuple[int, int] | None:
+        """Which file lies at the path now."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _require_file(self) -> None:
+        """What is written into a file that was replaced or removed is lost, and guards nothing.
+
+        A rebuild puts its file in the place of this one while nobody else is in a transaction.
+        """
+        if self._file_there() != self._file:
+            message = (
+                f"The catalogue {self.path} was replaced or removed while it was in use, so"
+                " nothing more is done with it. Run the command again."
+            )
+            raise CatalogueError(message)
 
     @staticmethod
     def _make(path: Path) -> None:
@@ -59,7 +83,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code, kind = getattr(error, "sqlite_errorcode", 0) & 0xFF, CatalogueError
             if code in _FULL:
                 advice = (
                     "Is its disk full? What was confirmed is kept; push again when there is room."
@@ -67,13 +91,13 @@ class Database:
             elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 advice = "It is damaged; move it away and run 'n2s rebuild'."
             elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                advice = "Another program holds it; try again."
+                advice, kind = "Another program holds it; try again.", CatalogueBusy
             elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
                 advice = "It cannot be opened for writing; check its permissions and its folder."
             else:
                 advice = "If it is damaged, move it away and run 'n2s rebuild'."
             message = f"The catalogue {self.path} cannot be used: {error}. {advice}"
-            raise CatalogueError(message) from error
+            raise kind(message) from error
 
     def __enter__(self) -> "Database":
         """Itself."""
@@ -98,6 +122,7 @@ class Database:
                 self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._require_file()
             with self._named():
                 yield
                 self._db.execute("COMMIT")
@@ -132,9 +157,16 @@ class Database:
             return self._db.execute(statement, values).fetchall()
 
     def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        """The rows of an answer one by one; the snapshot that they are of lives as long."""
-        with self._named():
-            yield from self._db.execute(statement, values)
+        """The rows of an answer one by one, as they are when the first is asked for.
+
+        They come over a connection of their own: on this one nothing could be written meanwhile
+        as soon as anybody else had written something.
+        """
+        with self._named(), contextlib.closing(self._connect()) as reading:
+            self._require_file()
+            reading.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            reading.execute("PRAGMA query_only = 1")
+            yield from reading.execute(statement, values)
 
     def run_script(self, statements: Iterable[str]) -> None:
         """DDL, in one transaction."""

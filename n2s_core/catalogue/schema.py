@@ -225,6 +225,7 @@ Table(
     Column("dataset_no", Number, primary_key=True, autoincrement=False),
     Column("owner", Text, nullable=False),
     _number("expires_ns"),
+    _number("expires_boot_ns"),
     _number("fencing"),
 )
 Table(

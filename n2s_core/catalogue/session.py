@@ -41,6 +41,11 @@ class PushSession:
         if self._lease is not None:
             self._catalogue.leases.renew(self._lease)
 
+    def require_lease(self) -> None:
+        """Before what no transaction guards: the lease is ours now."""
+        with self._db.transaction():
+            self._guard()
+
     # -- the changeset -----------------------------------------------------------------------
 
     def pending(self) -> Changeset | None:

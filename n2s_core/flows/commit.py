@@ -159,6 +159,7 @@ def complete_sealed(
     assert changeset.head_bytes is not None
     assert changeset.head_digest is not None
     name = object_name(Shelf.CHANGESETS, changeset.head_digest)
+    catalogue.require_lease()
     store.put(name, [changeset.head_bytes], len(changeset.head_bytes))
     crash_point("head-stored")
     catalogue.finish(changeset, checkpoint=checkpoint)
