@@ -175,12 +175,41 @@ class SegmentRow(NamedTuple):
 
 
 class ObjectRow(NamedTuple):
-    """One object that the store confirmed."""
+    """One object that the store confirmed; `packed_ns` is the time that its PACK record says."""
 
     object_no: int
     shelf: str
     digest: bytes
     size: int
+    packed_ns: int | None = None
+
+
+class Remembered(NamedTuple):
+    """An object, and when its bytes were last read and found whole (ns), or None."""
+
+    row: ObjectRow
+    verified_ns: int | None
+
+
+class Damage(NamedTuple):
+    """An object that a verify found to be `kind`: missing or damaged; `why` is half a sentence."""
+
+    row: ObjectRow
+    kind: str
+    why: str
+    found_ns: int
+
+
+class Affected(NamedTuple):
+    """One version of a path, and which damaged objects it needs.
+
+    It is part of the changesets from `valid_from` up to before `valid_to`, by changeset_no.
+    """
+
+    path: bytes
+    object_nos: frozenset[int]
+    valid_from: int
+    valid_to: int
 
 
 class Debt(NamedTuple):

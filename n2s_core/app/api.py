@@ -236,16 +236,24 @@ def verify(
     config: PathLike | None = None,
     percent: float = 0.0,
     older_than_ns: int | None = None,
+    most_bytes: int | None = None,
     report: Report = silent,
 ) -> VerifyAnswer:
     """Compare the store with the catalogue; read `percent` of the objects, hash and open them.
 
-    `older_than_ns`: only objects whose last verification is at least as long ago.
+    Those come first that were read longest ago. `older_than_ns`: only objects whose last
+    verification is at least as long ago. `most_bytes`: read no more than that.
     """
     from n2s_core.app.verifying import verify as run
 
     with workspace(root, config) as space:
-        return run(space, percent=percent, older_than_ns=older_than_ns, report=report)
+        return run(
+            space,
+            percent=percent,
+            older_than_ns=older_than_ns,
+            most_bytes=most_bytes,
+            report=report,
+        )
 
 
 def rebuild(

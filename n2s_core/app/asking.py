@@ -216,7 +216,7 @@ def _place(queries: Queries, kind: str, file_offset: int, ref: RecordRef) -> Pla
     if found is None:
         message = f"The catalogue refers to object {ref.object_no} but lacks it; run 'n2s rebuild'."
         raise N2sError(message)
-    stored, confirmed_ns, verified_ns = found
+    stored, confirmed_ns, verified_ns, verified_how = found
     name = object_name(Shelf(stored.shelf), stored.digest)
     return Place(
         kind,
@@ -227,6 +227,7 @@ def _place(queries: Queries, kind: str, file_offset: int, ref: RecordRef) -> Pla
         length=ref.length,
         confirmed_ns=confirmed_ns,
         verified_ns=verified_ns,
+        verified_how=verified_how,
     )
 
 

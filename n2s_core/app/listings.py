@@ -175,7 +175,10 @@ class StatusAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One record: `kind` is metadata, content or segment; offsets and sizes in bytes."""
+    """One record: `kind` is metadata, content or segment; offsets and sizes in bytes.
+
+    `verified_how` its object was: hashed, or opened, which is hashed too; None if never.
+    """
 
     kind: str
     file_offset: int
@@ -185,6 +188,7 @@ class Place:
     length: int
     confirmed_ns: int
     verified_ns: int | None
+    verified_how: str | None
 
     def to_json(self) -> Json:
         """With times as text."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from n2s_core.catalogue import keeping
 from n2s_core.catalogue.audits import Audits
+from n2s_core.catalogue.damages import Damages
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.debts import Debts
 from n2s_core.catalogue.leases import Leases
@@ -40,6 +41,7 @@ class Catalogue:
         self.queries = Queries(self.db)
         self.audits = Audits(self.db)
         self.debts = Debts(self.db)
+        self.damages = Damages(self.db)
 
     @classmethod
     def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":

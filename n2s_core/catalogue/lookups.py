@@ -17,6 +17,7 @@ PAGE = 5000
 FILE_COLUMNS = ", ".join(FileRow._fields)
 _DIRECTORY = int(FileType.DIRECTORY)
 _STATS = ", ".join(LiveStat._fields)
+_WHOLE = " AND NOT EXISTS (SELECT 1 FROM damages d WHERE d.object_no = s.object_no)"
 
 
 class Lookups:
@@ -199,15 +200,16 @@ class Lookups:
         found: dict[bytes, Located] = {}
         if blob is not None:
             rows = self._db.all(
-                "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"
-                " FROM segments s JOIN objects o ON o.object_no = s.object_no WHERE blob_id = ?",
+                "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"  # noqa: S608
+                " FROM segments s JOIN objects o ON o.object_no = s.object_no WHERE blob_id = ?"
+                f"{_WHOLE}",
                 (blob,),
             )
             found.update((bytes(row[0]), Located(*row[1:])) for row in rows)
         rows = self._db.all(
-            "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"
+            "SELECT segment_hash, o.object_no, o.digest, record_offset, record_length"  # noqa: S608
             " FROM loose_segments s JOIN objects o ON o.object_no = s.object_no"
-            " WHERE dataset_no = ? AND path = ?",
+            f" WHERE dataset_no = ? AND path = ?{_WHOLE}",
             (dataset_no, path),
         )
         found.update((bytes(row[0]), Located(*row[1:])) for row in rows)
@@ -217,7 +219,8 @@ class Lookups:
         """A confirmed record with this payload, for stores that share contents."""
         row = self._db.one(
             "SELECT o.object_no, o.digest, record_offset, record_length FROM contents c"
-            " JOIN objects o ON o.object_no = c.object_no WHERE content_hash = ? AND kind = ?",
+            " JOIN objects o ON o.object_no = c.object_no WHERE content_hash = ? AND kind = ?"
+            " AND NOT EXISTS (SELECT 1 FROM damages d WHERE d.object_no = c.object_no)",
             (digest, kind),
         )
         return None if row is None else Located(*row)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from n2s_core.catalogue.audits import Audits
 from n2s_core.catalogue.database import Database, Row
-from n2s_core.model import LIVE, LOST
+from n2s_core.model import LIVE, LOST, UNSURE
 from n2s_core.rows import places_in
 
 CHECKPOINT_IS_DUE = 1 << 40
@@ -15,18 +15,13 @@ def note_losses(db: Database, object_nos: set[int]) -> None:
     """Live versions whose content is in one of these objects count as not stored any more.
 
     Content in them is not shared with other paths from now on. When entries or a head are among
-    them, the next changeset carries a checkpoint, from which the present tree can be rebuilt.
+    them, the next push makes a changeset, whatever has changed, which carries a checkpoint, from
+    which the present tree can be rebuilt.
     """
-    blobs = {
-        bytes(row[0])
-        for row in db.stream("SELECT blob_id, object_no FROM segments")
-        if row[1] in object_nos
-    }
-    lost: list[Row] = []
-    for row in _live(db):
-        dataset_no, path, object_no, content, blob_id = row
-        if object_no in object_nos or blob_id in blobs or _holds(content, object_nos):
-            lost.append((LOST, dataset_no, path, LIVE))
+    lost: list[Row] = [
+        (LOST, dataset_no, path, LIVE) for dataset_no, path, _ in _touched(db, object_nos)
+    ]
+    lost += [(LOST, dataset_no, b"", LIVE) for dataset_no in _with_lost_lists(db, object_nos)]
     with db.transaction(durable=True):
         for at in range(0, len(lost), AT_ONCE):
             db.execute_many(
@@ -47,9 +42,50 @@ def note_losses(db: Database, object_nos: set[int]) -> None:
         )
 
 
+def settle_losses(db: Database) -> None:
+    """Paths that need no missing or damaged object any more are only looked at again.
+
+    Their objects are whole after all, so the next push reads the files and stores what differs.
+    """
+    bad = {int(row[0]) for row in db.stream("SELECT object_no FROM damages")}
+    still = {(row[0], row[1]) for row in _touched(db, bad) if row[2] == LOST}
+    still |= {(dataset_no, b"") for dataset_no in _with_lost_lists(db, bad)}
+    over = [
+        (UNSURE, dataset_no, path, LIVE)
+        for dataset_no, path, *_, ctime_ns in _live(db)
+        if ctime_ns == LOST and (dataset_no, path) not in still
+    ]
+    with db.transaction(durable=True):
+        db.execute_many(
+            "UPDATE files SET ctime_ns = ? WHERE dataset_no = ? AND path = ? AND valid_to = ?", over
+        )
+
+
+def _touched(db: Database, object_nos: set[int]) -> Iterator[tuple[int, bytes, int]]:
+    """Dataset, path and ctime of the live versions that need one of these objects."""
+    blobs = {
+        bytes(row[0])
+        for row in db.stream("SELECT blob_id, object_no FROM segments")
+        if row[1] in object_nos
+    }
+    for dataset_no, path, object_no, content, blob_id, ctime_ns in _live(db):
+        if object_no in object_nos or blob_id in blobs or _holds(content, object_nos):
+            yield dataset_no, path, ctime_ns
+
+
+def _with_lost_lists(db: Database, object_nos: set[int]) -> set[int]:
+    """Datasets of whose changesets a head or a list of entries is among these objects."""
+    rows = db.stream(
+        "SELECT c.dataset_no, o.object_no FROM changesets c JOIN objects o"
+        " ON o.changeset_no = c.changeset_no WHERE o.shelf <> 'data'"
+    )
+    return {int(dataset_no) for dataset_no, number in rows if number in object_nos}
+
+
 def _live(db: Database) -> Iterator[Row]:
     return db.stream(
-        "SELECT dataset_no, path, object_no, content, blob_id FROM files WHERE valid_to = ?",
+        "SELECT dataset_no, path, object_no, content, blob_id, ctime_ns FROM files"
+        " WHERE valid_to = ?",
         (LIVE,),
     )
 

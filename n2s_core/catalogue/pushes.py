@@ -165,12 +165,9 @@ class Pushes(Lookups):
         """Objects that the store has confirmed; called inside a transaction."""
         now = now_ns()
         self._db.execute_many(
-            "INSERT INTO objects (object_no, shelf, digest, size, changeset_no, confirmed_ns)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (object_no) DO NOTHING",
-            [
-                (one.object_no, one.shelf, one.digest, one.size, changeset_no, now)
-                for one in objects
-            ],
+            "INSERT INTO objects (object_no, shelf, digest, size, packed_ns, changeset_no,"
+            " confirmed_ns) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (object_no) DO NOTHING",
+            [(*one, changeset_no, now) for one in objects],
         )
 
     def _remove(self, dataset_no: int, changeset_no: int, paths: list[RelPath]) -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import msgpack
-
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.lookups import FILE_COLUMNS
 from n2s_core.catalogue.pushes import CHANGESET_COLUMNS
@@ -164,32 +162,21 @@ class Queries:
 
     # -- objects ---------------------------------------------------------------------------
 
-    def object(self, object_no: int) -> tuple[ObjectRow, int, int | None] | None:
-        """An object, when it was confirmed, and when it was last verified (ns)."""
+    def object(self, object_no: int) -> tuple[ObjectRow, int, int | None, str | None] | None:
+        """An object, when it was confirmed, when it was last read and found whole (ns), and how."""
         row = self._db.one(
-            "SELECT object_no, shelf, digest, size, confirmed_ns, verified_ns FROM objects"
-            " WHERE object_no = ?",
+            "SELECT object_no, shelf, digest, size, confirmed_ns, verified_ns, verified_how"
+            " FROM objects WHERE object_no = ?",
             (object_no,),
         )
         if row is None:
             return None
-        return ObjectRow(row[0], row[1], bytes(row[2]), row[3]), row[4], row[5]
+        return ObjectRow(row[0], row[1], bytes(row[2]), row[3]), row[4], row[5], row[6]
 
     def object_no(self, digest: bytes) -> int | None:
         """The number of the object with this BLAKE3."""
         row = self._db.one("SELECT min(object_no) FROM objects WHERE digest = ?", (digest,))
         return None if row is None or row[0] is None else int(row[0])
-
-    def objects(self, *, verified_before_ns: int | None = None) -> Iterator[ObjectRow]:
-        """All confirmed objects, those that were verified longest ago first."""
-        condition = "" if verified_before_ns is None else " WHERE coalesce(verified_ns, 0) < ?"
-        values = () if verified_before_ns is None else (verified_before_ns,)
-        rows = self._db.stream(
-            "SELECT object_no, shelf, digest, size FROM objects"  # noqa: S608
-            f"{condition} ORDER BY coalesce(verified_ns, 0), object_no",
-            values,
-        )
-        return (ObjectRow(row[0], row[1], bytes(row[2]), row[3]) for row in rows)
 
     def sizes(self, shelf: str, *, first: int | None = None) -> dict[str, int]:
         """Sizes of the confirmed objects on a shelf, by name; of those whose BLAKE3 begins so.
@@ -204,14 +191,6 @@ class Queries:
             (shelf, low, high),
         )
         return {object_name(Shelf(shelf), bytes(digest)): int(size) for digest, size in rows}
-
-    def note_verified(self, object_nos: list[int], time_ns: int) -> None:
-        """Remember when objects were found whole."""
-        with self._db.transaction():
-            self._db.execute_many(
-                "UPDATE objects SET verified_ns = ? WHERE object_no = ?",
-                [(time_ns, number) for number in object_nos],
-            )
 
     def note_changeset(self, changeset_id: bytes, digests: list[bytes]) -> None:
         """Remember to which changeset a head and its lists of entries belong, after a rebuild."""
@@ -228,44 +207,6 @@ class Queries:
             "SELECT object_no, shelf, digest, size FROM objects WHERE size = 0 ORDER BY object_no"
         )
         return [ObjectRow(row[0], row[1], bytes(row[2]), row[3]) for row in rows]
-
-    def paths_of(self, object_nos: set[int]) -> Iterator[RelPath]:
-        """Paths, in byte order, of which any version needs one of these objects.
-
-        A version needs the objects of its record, its content and its segments; of a damaged head
-        or list of entries the paths are those that its changeset wrote or removed.
-        """
-        changesets, blobs = self._touched_by(object_nos)
-        last: RelPath | None = None
-        for path, begun, ended, object_no, content, blob_id in self._db.stream(
-            "SELECT path, valid_from, valid_to, object_no, content, blob_id FROM files"
-            " ORDER BY path"
-        ):
-            if path != last and (
-                object_no in object_nos
-                or begun in changesets
-                or ended in changesets
-                or (blob_id is not None and blob_id in blobs)
-                or (content is not None and not _places(content).isdisjoint(object_nos))
-            ):
-                last = path
-                yield path
-
-    def _touched_by(self, object_nos: set[int]) -> tuple[set[int], set[bytes]]:
-        """Changesets whose own objects, and blobs whose segments are among these objects."""
-        changesets: set[int] = set()
-        blobs: set[bytes] = set()
-        for number in object_nos:
-            row = self._db.one(
-                "SELECT changeset_no FROM objects WHERE object_no = ? AND shelf <> 'data'",
-                (number,),
-            )
-            if row is not None:
-                changesets.add(int(row[0]))
-        for blob_id, number in self._db.stream("SELECT blob_id, object_no FROM segments"):
-            if number in object_nos:
-                blobs.add(blob_id)
-        return changesets, blobs
 
     def totals(self) -> Totals:
         """Confirmed objects and their bytes."""
@@ -299,8 +240,3 @@ class Queries:
             (dataset_no,),
         )
         return 0 if row is None else int(row[0])
-
-
-def _places(content: bytes) -> set[int]:
-    """The objects in a packed list of places."""
-    return {int(ref[0]) for ref in msgpack.unpackb(content)}

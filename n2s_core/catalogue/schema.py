@@ -165,6 +165,18 @@ Table(
     _number("changeset_no"),
     _number("confirmed_ns"),
     Column("verified_ns", Number),
+    Column("verified_how", Text),
+    Column("sized_ns", Number),
+    Column("packed_ns", Number),
+    Index("objects_oldest", text("coalesce(verified_ns, 0)"), "object_no"),
+)
+Table(
+    "damages",
+    TABLES,
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    _number("found_ns"),
 )
 Table(
     "pending_entries",

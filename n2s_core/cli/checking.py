@@ -28,17 +28,26 @@ def verify_command(
             "--older-than", metavar="AGE", help="Only what was verified longer ago, such as 30d."
         ),
     ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option("--max-bytes", metavar="SIZE", help="Read no more than this, such as 10G."),
+    ] = None,
 ) -> int:
     """Compare store and catalogue; exit 3 when something is missing or damaged."""
     from n2s_core.app.api import verify
+    from n2s_core.config import parse_size
 
+    if data is None and max_bytes is not None:
+        data = "100"
     percent = 0.0 if data is None else parse_percent(data, "--data")
+    most = None if max_bytes is None else parse_size(max_bytes, where="--max-bytes")
     with out.progress() as report:
         done = verify(
             None,
             config=out.config,
             percent=percent,
             older_than_ns=None if older_than is None else parse_age(older_than),
+            most_bytes=most,
             report=report,
         )
     found = done.found
@@ -46,7 +55,7 @@ def verify_command(
         out.note(done.note)
     for kind, names in (("missing", found.missing), ("damaged", found.damaged)):
         for name, why in names.items():
-            out.problem(f"{kind}: {name}: {why}")
+            out.problem(f"{kind}: {name}: {why}{_concern(done.concerned_by(name))}")
     for path in found.affected_paths:
         out.problem(f"affected: {show(path) or '.'}")
     if out.json:
@@ -56,15 +65,21 @@ def verify_command(
     if not done.exit_code:
         well = "nothing missing, nothing damaged"
     else:
-        well += f", {len(found.affected_paths)} paths affected"
+        well += f", {found.concerns.path_count} paths affected"
     orphans = f", {found.orphans} unknown to the catalogue" if found.orphans else ""
+    left = f", {found.unread} left to read" if percent and found.unread else ""
     out.summary(
         f"{found.objects} objects, {found.checked} checked, {size_text(found.bytes)} read:"
-        f" {well}{orphans}, {done.seconds:.1f} s"
+        f" {well}{orphans}{left}, {done.seconds:.1f} s"
     )
     if done.exit_code:
         out.problem("Keep the store as it is; a push stores again what the source still has.")
     return done.exit_code
+
+
+def _concern(counts: tuple[int, int] | None) -> str:
+    """How much depends on an object."""
+    return "" if counts is None else f" ({counts[0]} paths, {counts[1]} changesets)"
 
 
 def rebuild_command(out: Output) -> int:

@@ -78,6 +78,7 @@ class ObjectsWriter:
         self._emit = emit
         self._uploads = Uploads(store, setting.transfers)
         self._pack: Pack | None = None
+        self._packed_ns: int | None = None
         self._digests: list[bytes] = []
         self._pending: list[Pending] = []
         self._nodes: list[tuple[bytes, Pending]] = []
@@ -97,11 +98,12 @@ class ObjectsWriter:
     def _room(self) -> Pack:
         if self._pack is None:
             self._pack = self._setting.keyring.begin()
+            self._packed_ns = now_ns()
             about = {
                 "d": self._setting.dataset_id,
                 "N": self._setting.dataset,
                 "k": self._setting.number,
-                "t": now_ns(),
+                "t": self._packed_ns,
             }
             self._pack.add(Kind.PACK, packb(about))
         return self._pack
@@ -123,7 +125,9 @@ class ObjectsWriter:
         self._uploads.put(Shelf.DATA, sealed, lambda: self._tell(stored, segments))
 
     def _register(self, shelf: Shelf, sealed: SealedObject) -> ObjectRow:
-        stored = ObjectRow(self._base + len(self._digests), shelf.value, sealed.digest, sealed.size)
+        number = self._base + len(self._digests)
+        packed_ns = self._packed_ns if shelf is Shelf.DATA else None
+        stored = ObjectRow(number, shelf.value, sealed.digest, sealed.size, packed_ns)
         self._digests.append(sealed.digest)
         self.result.objects.append(stored)
         return stored
