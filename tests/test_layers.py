@@ -25,7 +25,7 @@ FLOORS = (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
         "layout", "remotes",
     ),
-    ("walking", "writing", "packs", "rows", "hookspecs"),
+    ("walking", "writing", "packs", "rows", "hookspecs", "wanted"),
     ("jobs",),
     ("catalogue_port",),
     ("plugins", "config", "stores", "catalogue", "flows"),

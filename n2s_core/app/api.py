@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from n2s_core.app.preparing import Prepared
     from n2s_core.app.pushing import PushOrder
     from n2s_core.app.rebuilding import RebuildAnswer
+    from n2s_core.app.repairing import RepairAnswer
     from n2s_core.app.storing import StoreAnswer
     from n2s_core.app.verifying import VerifyAnswer
     from n2s_core.app.watching import News, Stop, WatchOrder
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STORE_ACTIONS", "N2sError", "doctor", "init", "list_plugins", "pull", "push", "rebuild",
-    "recover", "store", "verify", "watch", "workspace",
+    "recover", "repair", "store", "verify", "watch", "workspace",
 ]  # fmt: skip
 
 STORE_ACTIONS = ("list", "status", "sync", "verify", "repair")
@@ -254,6 +255,25 @@ def verify(
             most_bytes=most_bytes,
             report=report,
         )
+
+
+def repair(
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    percent: float = 0.0,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> RepairAnswer:
+    """Heal what a verify finds, or found, to be missing or damaged; `percent` as there.
+
+    An object is written again when every byte of it could be made, and is read back. What cannot
+    be healed is in the answer, and is stored again by the next push if the source has it.
+    """
+    from n2s_core.app.repairing import repair as run
+
+    with workspace(root, config) as space:
+        return run(space, percent=percent, dry_run=dry_run, report=report)
 
 
 def rebuild(

@@ -17,6 +17,7 @@ CHECKING = "n2s_core.cli.checking"
 ASKING = "n2s_core.cli.asking"
 WATCHING = "n2s_core.cli.watching"
 STORING = "n2s_core.cli.storing"
+REPAIRING = "n2s_core.cli.repairing"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
@@ -30,6 +31,7 @@ COMMANDS = {
     "where": ASKING,
     "diff": ASKING,
     "verify": CHECKING,
+    "repair": REPAIRING,
     "rebuild": CHECKING,
     "recover": DOING,
     "store": STORING,
@@ -147,7 +149,7 @@ def _named(given: list[str]) -> str | None:
 
 def _with_percent(given: list[str]) -> list[str]:
     """`--data` without a value is `--data=100`; typer has no options with optional values."""
-    if _named(given) != "verify":
+    if _named(given) not in ("verify", "repair"):
         return given
     following = [*given[1:], ""]
     return [

@@ -73,7 +73,10 @@ def verify_command(
         f" {well}{orphans}{left}, {done.seconds:.1f} s"
     )
     if done.exit_code:
-        out.problem("Keep the store as it is; a push stores again what the source still has.")
+        out.problem(
+            "Keep the store as it is: 'n2s repair' heals what can be healed, and a push stores"
+            " again what the source still has."
+        )
     return done.exit_code
 
 

@@ -31,7 +31,8 @@ from n2s_core.reading import (
     read_whole,
     xattrs_of,
 )
-from n2s_core.sealing import Kind, unpack_map
+from n2s_core.rows import node_of
+from n2s_core.sealing import Kind
 
 READ_AGAIN = 2
 TIMESTAMP_GRAIN_NS = 20_000_000
@@ -250,26 +251,7 @@ class _Worker:
         ):
             self._result.refreshed.append((old.ctime_ns, old.inode, old.nlink, item.path))
             return
-        node: dict[str, Any] = {
-            "p": item.path,
-            "t": old.type,
-            "s": old.size,
-            "m": old.mtime_ns,
-            "o": old.mode,
-            "u": old.uid,
-            "g": old.gid,
-            "h": old.file_hash,
-            "b": old.blob_id,
-            "n": old.nlink,
-            "i": old.inode,
-        }
-        _add_names(node, old.user_name, old.group_name)
-        if item.mount:
-            node["f"] = item.mount
-        if old.segments >= 0:
-            node["q"] = old.segments
-        if old.extra:
-            node.update(unpack_map(old.extra))
+        node = node_of(FileRow(**row))
         refs = [Ref(place.digest, place.offset, place.length) for place in target.content]
         if refs:
             node["a"] = refs
