@@ -20,7 +20,7 @@ PLUGINS = "n2s_plugins"
 FLOORS = (
     ("errors",),
     ("relpath", "clock", "faults", "judging"),
-    ("model", "facts", "pending"),
+    ("model", "facts", "pending", "retention", "verdicts"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
         "layout", "remotes",
