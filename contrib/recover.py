@@ -50,7 +50,7 @@ MAX_BYTES = 64 << 20  # of a sealed part and of a payload
 MAX_ITEM = 8 << 20  # of one MessagePack value: bounds what hostile nesting can cost
 MAX_PATH = 1 << 20
 HEADER, TAG = 48, 16
-PACK, BLOB, SEGMENT, FILE, NODES, ENTRIES, HEAD = range(1, 8)
+PACK, BLOB, SEGMENT, FILE, NODES, ENTRIES, HEAD, FORGET = range(1, 9)
 WRITE, TOUCH, REMOVE = 1, 2, 3
 REGULAR, DIRECTORY, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET = range(1, 8)
 NODE_TYPES = {FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK, SOCKET: stat.S_IFSOCK}
@@ -814,11 +814,25 @@ def read_head(found: ObjectFile) -> tuple[Head, Record]:
     return head, record
 
 
-def read_heads(store: Store) -> dict[bytes, Head]:
+def swept_ids(found: ObjectFile) -> set[bytes]:
+    """Return the changesets that a FORGET record says to be swept; those of key mode 1 do not count."""
+    if found.read(7, 1) != b"\0":
+        return set()
+    listed = typed(found.record(found.first).meta.get("S", []), list, f"{found}: what was swept")
+    return {digest(one, f"{found}: a changeset id") for one in listed}
+
+
+def read_heads(store: Store) -> tuple[dict[bytes, Head], set[bytes]]:
+    """Return the heads by id, and the ids of changesets that were swept; other kinds of objects are skipped."""
     heads: dict[bytes, Head] = {}
+    swept: set[bytes] = set()
     for name in store.root.names("changesets"):
         try:
             found = store.open("changesets", name)
+            header = found.header(found.first)
+            if header and header[1] > HEAD:
+                swept |= swept_ids(found) if header[1] == FORGET else set()
+                continue
             whole = found.hash_from(0) == name
             if not whole:
                 store.log.damage(f"{found}: damaged, its name is not its BLAKE3")
@@ -828,7 +842,7 @@ def read_heads(store: Store) -> dict[bytes, Head]:
             continue
         if whole or head.id not in heads:
             heads[head.id] = head
-    return heads
+    return heads, swept
 
 
 def chosen_tip(heads: dict[bytes, Head], dataset: str | None, prefix: str | None) -> Head:
@@ -1303,9 +1317,11 @@ def arguments() -> argparse.Namespace:
 def read_state(store: Store, state: State, given: argparse.Namespace) -> tuple[bytes, bool]:
     """Fill the state; return the dataset and whether it is from records alone."""
     wanted, upto = given.dataset, 1 << 62
-    heads = {} if given.records_alone else read_heads(store)
+    heads, swept = ({}, set()) if given.records_alone else read_heads(store)
     if heads:
         tip = chosen_tip(heads, wanted, given.changeset)
+        if tip.id in swept:
+            store.log.note(f"{tip} was forgotten; what only it needed may have been removed")
         if read_chain(store, state, heads, tip):
             return tip.dataset, False
         wanted, upto = tip.dataset.hex(), upto if given.changeset is None else tip.number

@@ -32,7 +32,7 @@ class PushCatalogue(Protocol):
     def head(self) -> Changeset | None:
         """The changeset that is the state of the dataset."""
 
-    def begin(self, *, name: str, using: str) -> Changeset:
+    def begin(self, *, name: str, using: str, tags: frozenset[str]) -> Changeset:
         """Open a changeset, or take up the pending one."""
 
     def drop(self, changeset: Changeset) -> None:

@@ -115,6 +115,28 @@ class WorkersTable:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionTable:
+    """`[retention]`: which changesets `n2s forget` keeps.
+
+    Numbers of changesets may be "unlimited"; durations are such as 14d or 1y6m.
+    """
+
+    keep_last: int | str = 0
+    keep_hourly: int | str = 0
+    keep_daily: int | str = 0
+    keep_weekly: int | str = 0
+    keep_monthly: int | str = 0
+    keep_yearly: int | str = 0
+    keep_within: str = ""
+    keep_within_hourly: str = ""
+    keep_within_daily: str = ""
+    keep_within_weekly: str = ""
+    keep_within_monthly: str = ""
+    keep_within_yearly: str = ""
+    keep_tag: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration, and the file that it came from."""
 
@@ -124,6 +146,7 @@ class Config:
     catalogue: CatalogueTable
     key: KeyTable
     workers: WorkersTable
+    retention: RetentionTable = field(default_factory=RetentionTable)
 
     @property
     def root(self) -> Path:
@@ -151,6 +174,7 @@ _TABLES = {
     "catalogue": CatalogueTable,
     "key": KeyTable,
     "workers": WorkersTable,
+    "retention": RetentionTable,
 }
 
 
@@ -274,6 +298,11 @@ def _table(path: Path, name: str, kind: type, found: object) -> Any:
 def _value(where: str, kind: Any, value: object) -> object:
     if kind is int and isinstance(value, str):
         return parse_size(value, where=where)
+    if kind == int | str:
+        if type(value) not in (int, str):
+            message = f"{where} must be a number or a string."
+            raise ConfigError(message)
+        return value
     if kind in (str, bool, int):
         if type(value) is not kind:
             message = f"{where} must be of type {kind.__name__}."

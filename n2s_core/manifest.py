@@ -73,6 +73,7 @@ class Head:
     inline: tuple[int, bytes] | None = None
     checkpoint: list[tuple[bytes, int]] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
         """The metadata of the HEAD record."""
@@ -94,6 +95,8 @@ class Head:
         }
         if self.checkpoint is not None:
             body["x"] = self.checkpoint
+        if self.tags:
+            body["g"] = self.tags
         packed: bytes = msgpack.packb(body)
         return packed
 
@@ -123,6 +126,7 @@ class Head:
                 inline=None if inline is None else _list(array(inline, 2)[1::-1]),
                 checkpoint=None if checkpoint is None else _lists(checkpoint),
                 counts=_counts(body["S"]),
+                tags=tuple(text(tag) for tag in array(body.get("g", []))),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             message = f"The head of a changeset opens but lacks what it must say: {error!r}."

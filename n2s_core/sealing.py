@@ -55,6 +55,7 @@ class Kind(IntEnum):
     NODES = 5
     ENTRIES = 6
     HEAD = 7
+    FORGET = 8
 
 
 class Codec(IntEnum):

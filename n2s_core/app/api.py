@@ -122,6 +122,7 @@ def push(
     full: bool = False,
     dry_run: bool = False,
     allow_mass_removal: bool = False,
+    tags: Iterable[str] = (),
     report: Report = silent,
 ) -> PushAnswer:
     """Store what changed. `paths` (relative to the root, or absolute below it) ask no discoverer.
@@ -145,6 +146,7 @@ def push(
             full=full,
             dry_run=dry_run,
             allow_mass_removal=allow_mass_removal,
+            tags=tuple(tags),
         )
         return push_in(space, order, report)
 

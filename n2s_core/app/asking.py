@@ -24,6 +24,7 @@ from n2s_core.layout import Shelf, object_name
 from n2s_core.model import LIVE, FileRow, RecordRef
 from n2s_core.relpath import RelPath, parse, show
 from n2s_core.rows import numbered_content
+from n2s_core.verdicts import KEPT
 
 _TO_THE_SECOND = re.compile(r"\d:\d\d:\d\d")
 
@@ -85,12 +86,20 @@ class _Naming:
 
 
 def changesets(
-    root: PathLike | None = None, *, config: PathLike | None = None
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    forgotten: bool = False,
 ) -> list[ChangesetAnswer]:
-    """All stored changesets, newest first."""
+    """All stored changesets, newest first; with `forgotten` also those that were forgotten."""
     with workspace(root, config) as space:
-        found = space.catalogue.queries.changesets(space.dataset.dataset_no)
-        return [ChangesetAnswer.of(one) for one in found]
+        dataset_no = space.dataset.dataset_no
+        standings = space.catalogue.verdicts.standings(dataset_no)
+        found = [
+            ChangesetAnswer.of(one, standings.get(one.changeset_no, KEPT))
+            for one in space.catalogue.queries.changesets(dataset_no)
+        ]
+        return [one for one in found if forgotten or one.forgotten_ns is None]
 
 
 def list_files(

@@ -7,6 +7,7 @@ from n2s_core.app.answers import Json, failure_json, hex_or_none, path_json, pat
 from n2s_core.clock import iso
 from n2s_core.facts import Changeset
 from n2s_core.model import Failure, FileType
+from n2s_core.verdicts import KEPT, Standing
 
 TYPES = {int(one): one.name.lower().replace("_", "-") for one in FileType}
 
@@ -67,7 +68,7 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChangesetAnswer:
-    """One stored changeset."""
+    """One stored changeset; of a `swept` one, what only it needed may be gone."""
 
     changeset_id: str
     changeset_name: str
@@ -86,10 +87,14 @@ class ChangesetAnswer:
     bytes_read: int
     bytes_stored: int
     objects_stored: int
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    forgotten_ns: int | None = None
+    swept: bool = False
 
     @classmethod
-    def of(cls, row: Changeset) -> "ChangesetAnswer":
-        """From the catalogue's row."""
+    def of(cls, row: Changeset, standing: Standing = KEPT) -> "ChangesetAnswer":
+        """From the catalogue's row and how the changeset stands."""
         return cls(
             changeset_id=(row.changeset_id or b"").hex(),
             changeset_name=row.changeset_name,
@@ -108,6 +113,10 @@ class ChangesetAnswer:
             bytes_read=row.bytes_read,
             bytes_stored=row.bytes_stored,
             objects_stored=row.objects_stored,
+            tags=tuple(sorted(standing.tags)),
+            pinned=standing.pinned,
+            forgotten_ns=standing.forgotten_ns,
+            swept=standing.swept,
         )
 
     def to_json(self) -> Json:
@@ -115,6 +124,8 @@ class ChangesetAnswer:
         found = {name: getattr(self, name) for name in self.__slots__}
         found["created_at"] = iso(found.pop("created_ns"))
         found["stored_at"] = iso_or_none(found.pop("stored_ns"))
+        found["forgotten_at"] = iso_or_none(found.pop("forgotten_ns"))
+        found["tags"] = list(self.tags)
         return found
 
 

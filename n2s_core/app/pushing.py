@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from blake3 import blake3
 
 from n2s_core.app.comparing_call import ComparingCall
+from n2s_core.app.delivering import deliver
 from n2s_core.app.pool import WorkerPool
 from n2s_core.app.sealing_call import SealingCall
 from n2s_core.app.workspace import Workspace
@@ -27,6 +28,7 @@ from n2s_core.model import Change, Discovery, Mark, Report, Source
 from n2s_core.plugins import Host
 from n2s_core.ports import Discoverer, Executor
 from n2s_core.relpath import ancestors, parse
+from n2s_core.verdicts import check_tags
 from n2s_core.walking import Walk
 
 MOST_WORKERS = 8
@@ -46,6 +48,7 @@ class PushOrder:
     full: bool = False
     dry_run: bool = False
     allow_mass_removal: bool = False
+    tags: tuple[str, ...] = ()
 
 
 def worker_count(config: Config) -> int:
@@ -59,6 +62,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
     if not os.path.isdir(space.root):
         message = f"The root {os.fsdecode(space.root)} is not there; is it mounted?"
         raise UsageError(message)
+    check_tags(order.tags)
     space.begin_unlock()
     using = order.using or space.config.dataset.using
     paths = None if order.paths is None else [parse(path, root=space.root) for path in order.paths]
@@ -79,6 +83,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             dry_run=order.dry_run,
             allow_mass_removal=order.allow_mass_removal,
             shares=space.config.store.share,
+            tags=frozenset(order.tags),
         )
         crew = _Crew(space, stack)
         flow = Push(
@@ -103,6 +108,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
         outcome = flow.run()
         space.master_key()
     if not order.dry_run:
+        deliver(space)
         outcome = _settled(space, outcome, report)
     return outcome, wish.using, (now_ns() - started_ns) / 1e9
 

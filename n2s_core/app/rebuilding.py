@@ -32,16 +32,20 @@ from n2s_core.model import FileRow, Op, Progress, Report, SegmentRow
 from n2s_core.ports import Store
 from n2s_core.relpath import RelPath
 from n2s_core.rows import row_of
+from n2s_core.verdicts import StoredVerdict
 
 
 def survey(store: Store, master_key: bytes, report: Report) -> list[Line]:
     """The lines of changesets in a store, one for each dataset."""
     problems: list[str] = []
     heads = []
-    for head in read_heads(store, master_key, problems.append):
+    verdicts: list[StoredVerdict] = []
+    for head in read_heads(store, master_key, problems.append, verdicts.append):
         heads.append(head)
         report(Progress("reading changesets", len(heads), 0))
     found = lines(heads, problems)
+    for line in found:
+        line.verdicts = [one for one in verdicts if one.verdict.dataset_id == line.dataset_id]
     if problems and not found:
         raise DamageError(" ".join(problems))
     return found
@@ -82,6 +86,7 @@ def rebuild_into(
         _replay(line, into, reader, problems)
         for one in line.chain:
             _note_origin(catalogue, one)
+        catalogue.verdicts.restore(dataset.dataset_no, line.verdicts)
     problems += [
         f"{object_name(Shelf(lost.shelf), lost.digest)}, which files need, is missing or empty;"
         " 'n2s verify' names the files."

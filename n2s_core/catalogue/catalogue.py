@@ -10,6 +10,7 @@ from n2s_core.catalogue.debts import Debts
 from n2s_core.catalogue.leases import Leases
 from n2s_core.catalogue.pushes import Pushes
 from n2s_core.catalogue.queries import Queries
+from n2s_core.catalogue.verdicts import Verdicts
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
 from n2s_core.facts import Dataset
@@ -42,6 +43,7 @@ class Catalogue:
         self.audits = Audits(self.db)
         self.debts = Debts(self.db)
         self.damages = Damages(self.db)
+        self.verdicts = Verdicts(self.db)
 
     @classmethod
     def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":

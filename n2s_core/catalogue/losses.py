@@ -35,6 +35,11 @@ def note_losses(db: Database, object_nos: set[int]) -> None:
         numbers = [(number,) for number in sorted(object_nos)]
         db.execute_many("DELETE FROM contents WHERE object_no = ?", numbers)
         db.execute_many(
+            "UPDATE verdicts SET sent = 0"
+            " WHERE digest = (SELECT digest FROM objects WHERE object_no = ?)",
+            numbers,
+        )
+        db.execute_many(
             "UPDATE datasets SET changesets_since_checkpoint = ? WHERE dataset_no IN"
             " (SELECT c.dataset_no FROM changesets c JOIN objects o"
             " ON o.changeset_no = c.changeset_no WHERE o.object_no = ? AND o.shelf <> 'data')",

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.lookups import FILE_COLUMNS
 from n2s_core.catalogue.pushes import CHANGESET_COLUMNS
+from n2s_core.catalogue.verdicts import Verdicts
 from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset, Totals
 from n2s_core.layout import Shelf, object_name
 from n2s_core.model import FileRow, ObjectRow, Part, SegmentRow
 from n2s_core.relpath import RelPath, below
+from n2s_core.verdicts import KEPT
 
 _AT = "dataset_no = ? AND valid_from <= ? AND valid_to > ?"
 SHORTEST_PREFIX = 4
@@ -28,6 +30,7 @@ class Queries:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._verdicts = Verdicts(db)
 
     # -- changesets ------------------------------------------------------------------------
 
@@ -60,12 +63,17 @@ class Queries:
                 f" 'n2s changesets' lists them, {SHORTEST_PREFIX} digits are the least."
             )
             raise UsageError(message)
-        return found[0]
+        return self._verdicts.require_whole(found[0])
 
     def changeset_at(self, dataset: Dataset, time_ns: int) -> Changeset:
-        """The newest that was made at or before a time. Raises UsageError when there is none."""
+        """The newest that was made at or before a time and is not forgotten.
+
+        Raises UsageError when there is none.
+        """
+        standings = self._verdicts.standings(dataset.dataset_no)
         for one in self.changesets(dataset.dataset_no):
-            if one.created_ns <= time_ns:
+            forgotten_ns = standings.get(one.changeset_no, KEPT).forgotten_ns
+            if one.created_ns <= time_ns and forgotten_ns is None:
                 return one
         message = f"Dataset {dataset.name!r} has no changeset as old as that."
         raise UsageError(message)

@@ -17,6 +17,7 @@ class Rebuilding:
     def __init__(self, catalogue: Catalogue, dataset: Dataset) -> None:
         self._db = catalogue.db
         self._pushes = catalogue.pushes
+        self._verdicts = catalogue.verdicts
         self._dataset = dataset
         self._numbers: dict[bytes, int] = {}
         row = self._db.one("SELECT coalesce(max(changeset_no), 0) FROM changesets")
@@ -81,6 +82,7 @@ class Rebuilding:
                     head_digest,
                 ),
             )  # fmt: skip
+            self._verdicts.begin(self._changeset_no, frozenset(head.tags))
         return self._changeset_no
 
     def start_over(self) -> None:

@@ -179,6 +179,26 @@ Table(
     _number("found_ns"),
 )
 Table(
+    "verdicts",
+    TABLES,
+    Column("verdict_no", Number, primary_key=True),
+    _number("dataset_no"),
+    _number("made_ns"),
+    Column("digest", LargeBinary, nullable=False, index=True),
+    Column("bytes", LargeBinary),
+    Column("sent", SmallInteger, nullable=False),
+)
+Table(
+    "standings",
+    TABLES,
+    Column("changeset_no", Number, primary_key=True, autoincrement=False),
+    Column("forgotten_ns", Number),
+    Column("marked_ns", Number),
+    Column("swept", SmallInteger, nullable=False),
+    Column("pinned", SmallInteger, nullable=False),
+    Column("tags", Text, nullable=False),
+)
+Table(
     "pending_entries",
     TABLES,
     Column("changeset_no", Number, primary_key=True, autoincrement=False),

@@ -56,14 +56,15 @@ class PushSession:
         """The changeset that is the state of the dataset now."""
         return self._pushes.head(self.dataset)
 
-    def begin(self, *, name: str, using: str) -> Changeset:
-        """Open a changeset, or take up the pending one under this name."""
+    def begin(self, *, name: str, using: str, tags: frozenset[str]) -> Changeset:
+        """Open a changeset, or take up the pending one under this name and these tags."""
         with self._db.transaction():
             self._guard()
             pending = self.pending()
             if pending is None:
-                return self._pushes.begin(self.dataset, name=name, using=using)
+                pending = self._pushes.begin(self.dataset, name=name, using=using)
             self._pushes.rename(pending.changeset_no, name=name, using=using)
+            self._catalogue.verdicts.begin(pending.changeset_no, tags)
         found = self.pending()
         assert found is not None
         return found
@@ -73,6 +74,7 @@ class PushSession:
         with self._db.transaction():
             self._guard()
             self._pushes.drop(changeset.changeset_no)
+            self._catalogue.verdicts.begin(changeset.changeset_no, frozenset())
 
     def set_outcome(
         self,

@@ -18,6 +18,7 @@ ASKING = "n2s_core.cli.asking"
 WATCHING = "n2s_core.cli.watching"
 STORING = "n2s_core.cli.storing"
 REPAIRING = "n2s_core.cli.repairing"
+RETAINING = "n2s_core.cli.retaining"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
@@ -36,6 +37,10 @@ COMMANDS = {
     "recover": DOING,
     "store": STORING,
     "rebuild-objects": STORING,
+    "forget": RETAINING,
+    "pin": RETAINING,
+    "unpin": RETAINING,
+    "tag": RETAINING,
     "plugins": ASKING,
     "doctor": ASKING,
 }

@@ -17,7 +17,7 @@ from n2s_core.cli.words import ChangesetWord, changeset_ids
 from n2s_core.relpath import show
 
 if TYPE_CHECKING:
-    from n2s_core.app.listings import Version
+    from n2s_core.app.listings import ChangesetAnswer, Version
 
 SHOWN_ID = 16
 _KIND = {
@@ -69,11 +69,15 @@ def status_command(out: Output, *, changeset_id: ChangesetWord = None) -> int:
     return 0
 
 
-def changesets_command(out: Output) -> int:
+def changesets_command(
+    out: Output,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were forgotten.")] = False,
+) -> int:
     """All changesets, newest first."""
     from n2s_core.app.asking import changesets
 
-    found = changesets(None, config=out.config)
+    found = changesets(None, config=out.config, forgotten=every)
     if out.json:
         out.document([one.to_json() for one in found])
         return 0
@@ -86,13 +90,21 @@ def changesets_command(out: Output) -> int:
             str(one.removed),
             size_text(one.bytes_stored),
             one.changeset_name,
+            ",".join(one.tags),
+            _standing_text(one),
         )
         for one in found
     ]
-    heads = ("id", "created", "using", "written", "removed", "stored", "name")
+    heads = ("id", "created", "using", "written", "removed", "stored", "name", "tags", "")
     for line in table(heads, rows, right="written,removed,stored"):
         out.line(line)
     return 0
+
+
+def _standing_text(one: "ChangesetAnswer") -> str:
+    if one.forgotten_ns is not None:
+        return "pruned" if one.swept else "forgotten"
+    return "pinned" if one.pinned else ""
 
 
 def list_command(

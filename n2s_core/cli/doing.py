@@ -141,6 +141,9 @@ def push_command(
     allow_mass_removal: Annotated[
         bool, typer.Option("--allow-mass-removal", help="Go on when most files are gone.")
     ] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the changeset.")
+    ] = None,
 ) -> int:
     """Store what changed."""
     return push_with(
@@ -153,6 +156,7 @@ def push_command(
         full=full,
         dry_run=dry_run,
         allow_mass_removal=allow_mass_removal,
+        tag=tag,
     )
 
 

@@ -34,10 +34,11 @@ _VALUES = {
     "--using": "using",
     "--paths-from": "paths_from",
 }
+_SEVERAL = frozenset({"-o", "--tag"})
 _OF_PUSH = frozenset(
     {
         "--full", "--dry-run", "--allow-mass-removal", "--changeset-name", "--using",
-        "--paths-from", "-o",
+        "--paths-from", "-o", "--tag",
     }
 )  # fmt: skip
 
@@ -46,6 +47,7 @@ def shortcut(given: list[str]) -> int | None:
     """The exit code of a plain push; None when the command line is for typer to read."""
     found: dict[str, str] = {}
     options: list[str] = []
+    tags: list[str] = []
     seen = False
     words = iter(given)
     for word in words:
@@ -55,12 +57,12 @@ def shortcut(given: list[str]) -> int | None:
             return None
         elif word in _FLAGS:
             found[_FLAGS[word]] = word
-        elif word == "-o" or word in _VALUES:
+        elif word in _SEVERAL or word in _VALUES:
             value = next(words, "-")
             if value.startswith("-"):
                 return None
-            if word == "-o":
-                options.append(value)
+            if word in _SEVERAL:
+                (options if word == "-o" else tags).append(value)
             else:
                 found[_VALUES[word]] = value
         else:
@@ -84,6 +86,7 @@ def shortcut(given: list[str]) -> int | None:
             full="full" in found,
             dry_run="dry_run" in found,
             allow_mass_removal="allow_mass_removal" in found,
+            tag=tags,
         ),
     )
 
@@ -113,6 +116,7 @@ def push_with(
     full: bool = False,
     dry_run: bool = False,
     allow_mass_removal: bool = False,
+    tag: Sequence[str] | None = None,
 ) -> int:
     """A push whose options have been read."""
     from n2s_core.app.api import push  # noqa: PLC0415 - not for a command line that is wrong
@@ -132,6 +136,7 @@ def push_with(
             full=full,
             dry_run=dry_run,
             allow_mass_removal=allow_mass_removal,
+            tags=tag or (),
             report=report,
         )
     return say_push(out, done)

@@ -53,7 +53,9 @@ class Commit:
     store: Store
     setting: SealSetting
 
-    def write(self, changeset: Changeset, *, mark: bytes | None, complete: bool) -> bytes:
+    def write(
+        self, changeset: Changeset, *, mark: bytes | None, complete: bool, tags: frozenset[str]
+    ) -> bytes:
         """From confirmed batches to a stored changeset; its id."""
         number = changeset.changeset_no
         listed, inline = self._entries(changeset)
@@ -82,6 +84,7 @@ class Commit:
                 "failed": changeset.failed,
                 "bytes_read": changeset.bytes_read,
             },
+            tags=tuple(sorted(tags)),
         )
         sealed, identity = seal_head(self.setting, head, inline)
         data = b"".join(sealed.chunks)

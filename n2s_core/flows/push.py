@@ -53,6 +53,7 @@ class Wish:
     dry_run: bool = False
     allow_mass_removal: bool = False
     shares: bool = False
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,9 @@ class Push:
 
     def _store(self, discovery: Discovery, started_ns: int) -> Outcome:
         retry = self.catalogue.failed_paths()
-        changeset = self.catalogue.begin(name=self.wish.changeset_name, using=self.wish.using)
+        changeset = self.catalogue.begin(
+            name=self.wish.changeset_name, using=self.wish.using, tags=self.wish.tags
+        )
         crash_point("changeset-begun")
         number, root = changeset.number, discovery.root
         with _opened(root) as source:
@@ -230,7 +233,7 @@ class Push:
         identity = None
         if self.catalogue.pending_entries(changeset.changeset_no):
             identity = Commit(self.catalogue, self.store(), setting).write(
-                changeset, mark=mark, complete=complete
+                changeset, mark=mark, complete=complete, tags=self.wish.tags
             )
             changeset = self.catalogue.head() or changeset
         else:

@@ -11,7 +11,10 @@ from n2s_core.manifest import Entry, Head, SegmentRef, changeset_id, entries, se
 from n2s_core.model import Progress, Report
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
-from n2s_core.sealing import Kind
+from n2s_core.sealing import KeyMode, Kind
+from n2s_core.verdicts import StoredVerdict, Verdict
+
+KEY_MODE_AT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Line:
     """The changesets of one dataset, oldest first, as far as they hang together.
 
     `from_checkpoint` says that the first of them is to be read from its checkpoint. `problems`
-    name what is missing or damaged; the tree of the tip is right when there are none.
+    name what is missing or damaged; the tree of the tip is right when there are none. `verdicts`
+    are those about its changesets.
     """
 
     dataset_id: bytes
@@ -38,6 +42,7 @@ class Line:
     chain: list[HeadObject]
     from_checkpoint: bool = False
     problems: list[str] = field(default_factory=list)
+    verdicts: list[StoredVerdict] = field(default_factory=list)
 
     @property
     def tip(self) -> Head:
@@ -46,17 +51,31 @@ class Line:
 
 
 def read_heads(
-    store: Store, master_key: bytes, on_damage: Callable[[str], None]
+    store: Store,
+    master_key: bytes,
+    on_damage: Callable[[str], None],
+    on_verdict: Callable[[StoredVerdict], None] = lambda _: None,
 ) -> Iterator[HeadObject]:
-    """Every head that opens, be the rest of its object damaged; what is wrong is reported."""
+    """Every head that opens, be the rest of its object damaged; what is wrong is reported.
+
+    `on_verdict` gets the verdicts that lie among them. Objects that begin with a record of an
+    unknown kind are left to later versions.
+    """
     for found in store.list(Shelf.CHANGESETS.value):
         parsed = parse_name(found.name)
         if parsed is None:
             continue
         try:
-            one = _read_head(store.get(found.name), parsed[1], master_key)
+            one = _read_first(store.get(found.name), parsed[1], master_key)
         except (DamageError, Missing) as error:
             on_damage(f"The changeset object {found.name} is damaged: {error}")
+            continue
+        if isinstance(one, StoredVerdict):
+            if one.data is None:
+                on_damage(f"{found.name}, a verdict, is damaged. Its record could be read.")
+            on_verdict(one)
+            continue
+        if one is None:
             continue
         if not one.whole:
             on_damage(
@@ -66,13 +85,21 @@ def read_heads(
         yield one
 
 
-def _read_head(data: bytes, digest: bytes, master_key: bytes) -> HeadObject:
+def _read_first(data: bytes, digest: bytes, master_key: bytes) -> HeadObject | StoredVerdict | None:
+    """What an object is about; None for what is nothing to this version."""
     first = next((opened for _, _, opened in ObjectReader(data, master_key).records(_raise)), None)
+    whole = blake3(data).digest() == digest
+    if first is not None and first.kind == Kind.FORGET:
+        # Who may only add to a store does not decide what is forgotten.
+        if data[KEY_MODE_AT] != KeyMode.MASTER:
+            return None
+        return StoredVerdict(Verdict.parse(first.meta), digest, data if whole else None)
+    if first is not None and first.kind > max(Kind):
+        return None
     if first is None or first.kind != Kind.HEAD:
         message = "it does not begin with a head"
         raise DamageError(message)
     identity = changeset_id(first.meta_bytes)
-    whole = blake3(data).digest() == digest
     return HeadObject(identity, digest, len(data), Head.parse(first.meta), whole)
 
 

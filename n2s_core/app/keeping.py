@@ -1,0 +1,90 @@
+"""The public functions about which changesets are kept."""
+
+from collections.abc import Mapping, Sequence
+
+from n2s_core.app import retaining
+from n2s_core.app.answers import PathLike
+from n2s_core.app.api import workspace
+from n2s_core.app.listings import ChangesetAnswer
+from n2s_core.app.retaining import ForgetAnswer
+from n2s_core.config import RetentionTable
+from n2s_core.errors import UsageError
+from n2s_core.retention import Policy, judged_policy
+
+
+def forget(
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    rules: Mapping[str, object] | None = None,
+    changeset_ids: Sequence[str] = (),
+    dry_run: bool = False,
+) -> ForgetAnswer:
+    """Forget what the rules do not keep, or the changesets that are named.
+
+    `rules` has the keys of [retention], such as keep_daily; without any, those of the configuration
+    count. Nothing is removed from the store before a prune.
+    """
+    with workspace(root, config) as space:
+        if changeset_ids:
+            if rules:
+                message = "Give rules, or changeset ids, not both."
+                raise UsageError(message)
+            return retaining.forget_these(space, changeset_ids, dry_run=dry_run)
+        policy = _policy_of(space.config.retention) if not rules else _policy_in(rules)
+        return retaining.forget(space, policy, dry_run=dry_run)
+
+
+def _policy_in(rules: Mapping[str, object]) -> Policy:
+    return judged_policy(rules, lambda key: f"--{key.replace('_', '-')}")
+
+
+def _policy_of(table: RetentionTable) -> Policy:
+    words = {name: getattr(table, name) for name in table.__slots__}
+    return judged_policy(words, lambda key: f"[retention] {key}")
+
+
+def bring_back(
+    changeset_ids: Sequence[str],
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+) -> list[ChangesetAnswer]:
+    """Forgotten changesets are kept again, as long as no prune has swept them."""
+    with workspace(root, config) as space:
+        return retaining.bring_back(space, changeset_ids)
+
+
+def pin(
+    changeset_ids: Sequence[str],
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+) -> list[ChangesetAnswer]:
+    """These changesets are never forgotten by rules."""
+    with workspace(root, config) as space:
+        return retaining.pin(space, changeset_ids, key="pinned")
+
+
+def unpin(
+    changeset_ids: Sequence[str],
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+) -> list[ChangesetAnswer]:
+    """These changesets are like the others again."""
+    with workspace(root, config) as space:
+        return retaining.pin(space, changeset_ids, key="unpinned")
+
+
+def tag(
+    changeset_ids: Sequence[str],
+    root: PathLike | None = None,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    config: PathLike | None = None,
+) -> list[ChangesetAnswer]:
+    """Add tags to changesets, or remove them."""
+    with workspace(root, config) as space:
+        return retaining.tag(space, changeset_ids, add=add, remove=remove)

@@ -1,0 +1,84 @@
+"""The commands about which changesets are kept, as users run them."""
+
+from tests.cli.program import Program
+
+TAGGED = ("push", "--changeset-name", "four", "--tag", "thesis", "--tag", "väg")
+
+
+def ids(program: Program, *words: str) -> list[str]:
+    return [one["changeset_id"] for one in program.json("changesets", *words)]
+
+
+def test_a_policy_forgets_and_says_why_the_others_stay(victim: Program) -> None:
+    three, two, one = ids(victim)
+    rehearsal = victim.json("forget", "--keep-last", "1", "--dry-run")
+    assert [each["changeset_id"] for each in rehearsal["forgotten"]] == [two, one]
+    assert (rehearsal["dataset"], rehearsal["dry_run"]) == ("papers", True)
+    assert rehearsal["kept"][0]["reasons"] == ["last", "newest"]
+    assert ids(victim) == [three, two, one]
+    said = victim.run("forget", "--keep-last", "1")
+    lines = said.out.splitlines()
+    assert lines[1].split()[:2] == ["keep", three[:16]]
+    assert lines[1].endswith("last, newest")
+    assert [line.split()[:2] for line in lines[2:4]] == [["forget", two[:16]], ["forget", one[:16]]]
+    assert lines[4] == "1 kept, 2 forgotten"
+    assert "--bring-back" in said.err
+    assert ids(victim) == [three]
+    assert ids(victim, "--all") == [three, two, one]
+    assert "forgotten" in victim.run("changesets", "--all").out
+    again = victim.json("forget", "--keep-last", "1")
+    assert (len(again["kept"]), again["forgotten"]) == (1, [])
+
+
+def test_a_changeset_is_forgotten_and_brought_back_by_its_id(victim: Program) -> None:
+    three, two, one = ids(victim)
+    done = victim.json("forget", "--changeset", two[:6], "--changeset", one)
+    assert {each["changeset_id"] for each in done["forgotten"]} == {one, two}
+    (back,) = victim.json("forget", "--bring-back", one[:6])
+    assert (back["changeset_id"], back["forgotten_at"]) == (one, None)
+    assert ids(victim) == [three, one]
+    hidden = victim.json("changesets", "--all")[1]
+    assert hidden["forgotten_at"] is not None
+    assert hidden["swept"] is False
+    assert "newest" in victim.json("forget", "--changeset", three, code=2)["error"]
+    assert (
+        "alone" in victim.json("forget", "--bring-back", two, "--keep-last", "1", code=2)["error"]
+    )
+    assert (
+        "not both" in victim.json("forget", "--changeset", one, "--keep-last", "1", code=2)["error"]
+    )
+
+
+def test_the_configuration_is_the_policy_of_a_bare_forget(victim: Program) -> None:
+    assert "[retention]" in victim.json("forget", code=2)["error"]
+    text = victim.config.read_text()
+    victim.config.write_text(f'{text}\n[retention]\nkeep_last = 1\nkeep_tag = ["a,b"]\n')
+    assert len(victim.json("forget", "--dry-run")["forgotten"]) == 2
+    assert len(victim.json("forget", "--dry-run", "--keep-yearly", "unlimited")["kept"]) == 2
+    victim.config.write_text(f'{text}\n[retention]\nkeep_daily = "lots"\n')
+    assert "keep_daily" in victim.json("forget", code=2)["error"]
+    victim.config.write_text(f"{text}\n[retention]\nkeep_daily = 1.5\n")
+    assert "keep_daily" in victim.json("forget", code=2)["error"]
+    victim.config.write_text(f"{text}\n[retention]\nkeep = 1\n")
+    assert "keep_daily" in victim.json("forget", code=2)["error"]
+
+
+def test_pins_and_tags_keep(victim: Program) -> None:
+    _, two, one = ids(victim)
+    (victim.root / "a.txt").write_text("tagged\n")
+    victim.run(*TAGGED)
+    assert victim.json("changesets")[0]["tags"] == ["thesis", "väg"]
+    (pinned,) = victim.json("pin", one)
+    assert pinned["pinned"] is True
+    assert "kept, pinned" in victim.run("pin", one).out
+    assert victim.json("tag", "add", two, "a", "b")[0]["tags"] == ["a", "b"]
+    assert victim.run("tag", "remove", two, "b").out.endswith("two: kept, tags a\n")
+    listed = victim.run("changesets").out
+    assert "pinned" in listed
+    assert "thesis,väg" in listed
+    kept = victim.json("forget", "--keep-tag", "a")["kept"]
+    assert [each["changeset_name"] for each in kept] == ["four", "two", "one"]
+    assert [each["reasons"] for each in kept] == [["newest"], ["tags a"], ["pinned"]]
+    assert victim.json("unpin", one)[0]["pinned"] is False
+    assert "add and remove" in victim.json("tag", "bend", two, "a", code=2)["error"]
+    assert "tag" in victim.json("tag", "add", two, "a,b", code=2)["error"]
