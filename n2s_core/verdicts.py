@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from n2s_core.errors import DamageError, UsageError
+from n2s_core.judging import number, raw, text
 
 LAST_NS = (1 << 63) - 1
 
@@ -65,13 +66,13 @@ class Verdict:
         """The verdict in the metadata of a record. Raises DamageError."""
         try:
             lists = {
-                name: tuple(_id(one) for one in body.get(key, ())) for key, name in _LISTS.items()
+                name: tuple(raw(one) for one in body.get(key, ())) for key, name in _LISTS.items()
             }
             return Verdict(
-                dataset_id=_id(body["d"]),
-                dataset=str(body["N"]),
-                made_ns=_time(body["t"]),
-                tags={_id(one): tuple(str(tag) for tag in tags) for one, tags in body.get("G", ())},
+                dataset_id=raw(body["d"]),
+                dataset=text(body["N"]),
+                made_ns=number(body["t"], most=LAST_NS),
+                tags={raw(one): tuple(map(text, tags)) for one, tags in body.get("G", ())},
                 **lists,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -113,17 +114,3 @@ def check_tags(tags: Iterable[str]) -> None:
         if not one or "," in one or not one.isprintable():
             message = f"{one!r} cannot be a tag: a tag is printable text without a comma."
             raise UsageError(message)
-
-
-def _time(value: Any) -> int:
-    if not 0 <= value <= LAST_NS:
-        message = "its time is out of range"
-        raise ValueError(message)
-    return int(value)
-
-
-def _id(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        message = "an id is not bytes"
-        raise TypeError(message)
-    return value
