@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Restore a tree from a folder of n2s objects, without n2s: one file, written against docs/format.md alone.
 
-    recover.py STORE TARGET [--dataset NAME] [--changeset ID-PREFIX] [--key-file FILE] [--records-alone]
+    recover.py STORE TARGET [--dataset NAME] [--changeset ID-PREFIX] [--words FILE] [--records-alone]
     recover.py STORE --list ...
     recover.py STORE TARGET --also STORE --also STORE ...    (the folders of several remotes, any M of them)
 
 Needs Python 3.11 and the packages blake3, cryptography, zstandard and msgpack. The passphrase comes from
-$N2S_PASSPHRASE, from the file named by $N2S_PASSPHRASE_FILE (a newline at its end is not part of it), or a prompt.
+$N2S_PASSPHRASE, from the file named by $N2S_PASSPHRASE_FILE (a newline at its end is not part of it), or a prompt;
+--words (or --key-file) names a key file, or a file with the lines of a key page, that needs no passphrase.
 
 Exit codes: 0 all well; 1 something could not be written (the store is not to blame); 2 usage, passphrase or key;
 3 something in the store is missing, damaged or malformed, whatever else happened.
@@ -19,6 +20,7 @@ import contextlib
 import errno
 import functools
 import getpass
+import hashlib
 import operator
 import os
 import re
@@ -257,15 +259,44 @@ def master_from_passphrase(store: Places, log: Log) -> bytes:
     raise RefusedError(f"all {len(names)} key objects are damaged or foreign; give --key-file")
 
 
-def master_from_file(path: Path) -> bytes:
+def master_from_file(path: Path, word_list: Path | None) -> bytes:
+    """Return the key in a key file, in the lines of a key page, or with the list of BIP-39 in its words."""
     try:
-        text = path.open("rb").read(200)
+        with path.open("rb") as file:
+            text = file.read(MAX_PATH).decode("utf-8", "replace")
     except OSError as error:
         raise RefusedError(f"the key file {path} cannot be read: {error.strerror}") from error
-    found = re.fullmatch(rb"n2s-key-1:([0-9a-fA-F]{64})\s*", text)
-    if not found:
-        raise RefusedError(f"{path} is not a key file: it should hold 'n2s-key-1:' and 64 hex digits")
-    return bytes.fromhex(found[1].decode())
+    if found := re.search(r"n2s-key-1:([0-9a-fA-F]{64})(?![0-9a-fA-F])", text):
+        return bytes.fromhex(found[1])
+    parts = {}
+    for at, digits in re.findall(r"(?m)^[ \t]*([1-4]):[ \t]*((?:[0-9a-fA-F]{4}[ \t-]*){5})[ \t\r]*$", text):
+        line = bytes.fromhex(re.sub("[^0-9a-fA-F]", "", digits))
+        if blake3(b"n2s key line 1" + bytes([int(at)]) + line[:8]).digest()[:2] == line[8:]:
+            parts[at] = line[:8]
+        else:
+            print(f"recover: line {at} of {path} does not fit its checksum", file=sys.stderr)
+    if len(parts) == 4:
+        return b"".join(parts[at] for at in "1234")
+    if word_list is not None:
+        return master_from_words(text, path, word_list.read_text("ascii").split())
+    raise RefusedError(
+        f"{path} has no key: it should hold 'n2s-key-1:' and 64 hex digits, or the lines 1: to 4: of a key page;"
+        " words alone need --word-list"
+    )
+
+
+def master_from_words(text: str, path: Path, known: list[str]) -> bytes:
+    """Return the 32 bytes that 24 words of BIP-39 stand for: 11 bits each, the last 8 bits are a checksum."""
+    numbered = {int(at): word for at, word in re.findall(r"(?<!\d)([1-9]|1\d|2[0-4])\.[ \t]*([A-Za-z]+)", text)}
+    words = [numbered[at] for at in sorted(numbered)] if len(numbered) == 24 else re.findall("[A-Za-z]+", text)
+    places = {word: place for place, word in enumerate(known)}
+    if len(known) != 2048 or len(words) != 24 or not all(word.lower() in places for word in words):
+        raise RefusedError(f"{path} does not hold 24 words of a list of 2048")
+    bits = functools.reduce(lambda bits, word: bits << 11 | places[word.lower()], words, 0)
+    key, checksum = (bits >> 8).to_bytes(32, "big"), bits & 0xFF
+    if hashlib.sha256(key).digest()[0] != checksum:
+        raise RefusedError(f"the words in {path} do not fit together: one is wrong, or two changed places")
+    return key
 
 
 # ---- Shards: several folders, each with whole copies or with one shard of an object
@@ -1304,7 +1335,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the tree instead of restoring it")
     parser.add_argument("--dataset", metavar="NAME", help="which dataset (name or id), if there are several")
     parser.add_argument("--changeset", metavar="ID", help="restore this one (beginning of its id), not the newest")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="use this instead of a passphrase")
+    parser.add_argument(
+        "--key-file", "--words", type=Path, metavar="FILE", help="a key file or page instead of a passphrase"
+    )
+    parser.add_argument("--word-list", type=Path, metavar="FILE", help="the English list of BIP-39, for words alone")
     parser.add_argument("--records-alone", action="store_true", help="ignore changesets; deleted files come back")
     given = parser.parse_args()
     if given.target is None and not given.list:
@@ -1343,7 +1377,9 @@ def run(given: argparse.Namespace, log: Log) -> int:
     places = Places([given.store, *given.also])
     if given.target is not None and not given.list and given.target.is_dir() and any(given.target.iterdir()):
         raise RefusedError(f"the target {given.target} is not empty; give a new or an empty folder")
-    master = master_from_file(given.key_file) if given.key_file else master_from_passphrase(places, log)
+    master = (
+        master_from_file(given.key_file, given.word_list) if given.key_file else master_from_passphrase(places, log)
+    )
     store = Store(places, Keys(master), log)
     if not store.opens_anything():
         raise RefusedError("the key opens nothing in this store: it belongs to another store, or all is damaged")

@@ -100,11 +100,17 @@ class CatalogueTable:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """`[key]`: where the passphrase or the master key comes from; never the secret itself."""
+    """`[key]`: where the passphrase or the master key comes from; never the secret itself.
+
+    `keyring` is the name of the entry of the service n2s. `push_credential` is the text of one,
+    in the place of all the others: such a dataset is pushed and not read.
+    """
 
     passphrase_command: str = ""
     passphrase_file: str = ""
     key_file: str = ""
+    keyring: str = ""
+    push_credential: str = ""
 
 
 @dataclass(frozen=True, slots=True)

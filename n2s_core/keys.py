@@ -3,8 +3,6 @@
 import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import msgpack
 from blake3 import blake3
@@ -12,19 +10,19 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from n2s_core.errors import FormatError, KeyProblem
+from n2s_core.errors import FormatError
 
 MAGIC = b"N2SKEY"
 VERSION = 1
 ARGON2ID = 1
 KEY_SIZE = 32
-KEY_FILE_PREFIX = "n2s-key-1:"
 _STORE_ID_CONTEXT = "n2s format 1 store id"
 _FIXED = struct.Struct("<6sBBIII16s12sH")
 MOST_MEMORY_KIB = 4 << 20
 MOST_ITERATIONS = 64
 MOST_LANES = 64
 LEAST_KIB_PER_LANE = 8
+_MOST_NS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,15 @@ class KdfCost:
 DEFAULT_COST = KdfCost()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What a key object says of itself without a passphrase; `created_ns` None: it does not say."""
+
+    created_ns: int | None
+    label: str
+    cost: KdfCost
+
+
 def new_master_key() -> bytes:
     """32 random bytes."""
     return os.urandom(KEY_SIZE)
@@ -49,7 +56,8 @@ def store_id(master_key: bytes) -> bytes:
     return blake3(master_key, derive_key_context=_STORE_ID_CONTEXT).digest()[:16]
 
 
-def _derive(passphrase: str, salt: bytes, cost: KdfCost) -> bytes:
+def derive(passphrase: str, salt: bytes, cost: KdfCost) -> bytes:
+    """The key under which a key object wraps the master key; slow on purpose."""
     kdf = Argon2id(
         salt=salt,
         length=KEY_SIZE,
@@ -83,7 +91,7 @@ def wrap(
         len(info),
     )
     head += info
-    return head + ChaCha20Poly1305(_derive(passphrase, salt, cost)).encrypt(nonce, master_key, head)
+    return head + ChaCha20Poly1305(derive(passphrase, salt, cost)).encrypt(nonce, master_key, head)
 
 
 def _parse(data: bytes) -> tuple[KdfCost, bytes, bytes, bytes, bytes]:
@@ -113,7 +121,7 @@ def unwrap(data: bytes, passphrase: str) -> bytes | None:
     """
     cost, salt, nonce, head, sealed = _parse(data)
     try:
-        key = _derive(passphrase, salt, cost)
+        key = derive(passphrase, salt, cost)
         return ChaCha20Poly1305(key).decrypt(nonce, sealed, head)
     except InvalidTag:
         return None
@@ -122,33 +130,20 @@ def unwrap(data: bytes, passphrase: str) -> bytes | None:
         raise FormatError(message) from error
 
 
-def info(data: bytes) -> dict[str, Any]:
-    """Creation time (`t`, ns) and label (`l`) of a key object, which are not secret."""
-    _, _, _, head, _ = _parse(data)
+def describe(data: bytes) -> KeyFacts:
+    """What a key object says of itself. Raises FormatError for bytes that are no key object.
+
+    What its information map does not say as it should counts as not said.
+    """
+    cost, _, _, head, _ = _parse(data)
     try:
         found = msgpack.unpackb(head[_FIXED.size :])
     except (ValueError, msgpack.UnpackException):
         found = None
-    return found if isinstance(found, dict) else {}
-
-
-def read_key_file(path: Path) -> bytes:
-    """The master key in a key file. Raises KeyProblem."""
-    try:
-        text = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"The key file {path} cannot be read: {error}."
-        raise KeyProblem(message) from error
-    try:
-        key = bytes.fromhex(text.removeprefix(KEY_FILE_PREFIX))
-    except ValueError:
-        key = b""
-    if len(key) != KEY_SIZE:
-        message = f"{path} is not a key file; it should hold '{KEY_FILE_PREFIX}' and 64 hex digits."
-        raise KeyProblem(message)
-    return key
-
-
-def key_file_text(master_key: bytes) -> str:
-    """The contents of a key file."""
-    return f"{KEY_FILE_PREFIX}{master_key.hex()}\n"
+    told = found if isinstance(found, dict) else {}
+    created_ns, label = told.get("t"), told.get("l")
+    return KeyFacts(
+        created_ns if type(created_ns) is int and 0 <= created_ns <= _MOST_NS else None,
+        label if type(label) is str else "",
+        cost,
+    )

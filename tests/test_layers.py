@@ -23,7 +23,7 @@ FLOORS = (
     ("model", "facts", "pending", "retention", "verdicts"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
-        "layout", "remotes",
+        "layout", "remotes", "keypage", "credentials",
     ),
     ("walking", "writing", "packs", "rows", "hookspecs", "wanted"),
     ("jobs",),
@@ -53,6 +53,9 @@ KEEPERS = {
     "rich": ("n2s_core.cli", "n2s_core.__main__"),
     "pytest": ("n2s_core.testing",),
     "zfec": ("n2s_core.stores.shards",),
+    "mnemonic": ("n2s_core.keypage",),
+    "segno": ("n2s_core.app.key_page",),
+    "keyring": ("n2s_core.app.secrets",),
 }
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from n2s_core.app.answers import PathLike, PullAnswer, PushAnswer
     from n2s_core.app.examining import Examination
+    from n2s_core.app.key_objects import KeyAnswer
+    from n2s_core.app.keying import KeyOrder
     from n2s_core.app.plugging import PluginAnswer
     from n2s_core.app.preparing import Prepared
     from n2s_core.app.pushing import PushOrder
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "STORE_ACTIONS", "N2sError", "doctor", "init", "list_plugins", "pull", "push", "rebuild",
+    "STORE_ACTIONS", "N2sError", "doctor", "init", "key", "list_plugins", "pull", "push", "rebuild",
     "recover", "repair", "store", "verify", "watch", "workspace",
 ]  # fmt: skip
 
@@ -81,12 +83,16 @@ def init(
     share: bool = False,
     pack_size: int | None = None,
     store_options: Mapping[str, str] | None = None,
+    push_credential: PathLike | None = None,
+    kdf_s: float | None = None,
     config: PathLike | None = None,
     report: Report = silent,
 ) -> Prepared:
     """Prepare a dataset; a store that exists is joined, and a dataset in it is continued.
 
     A dataset that is prepared already is refused. `store_options` are keys of `[store]`, as words.
+    With a `push_credential` it is pushed and never read here. `kdf_s`: how many seconds a guess at
+    the passphrase of a new store takes.
     """
     from n2s_core.app.preparing import InitOrder
     from n2s_core.app.preparing import init as prepare
@@ -105,6 +111,8 @@ def init(
         share=share,
         pack_size=pack_size,
         store_options=store_options or {},
+        push_credential=None if push_credential is None else path_of(push_credential),
+        kdf_s=kdf_s,
         config=None if config is None else path_of(config),
     )
     return prepare(order, report)
@@ -296,14 +304,19 @@ def recover(
     changeset_id: str | None = None,
     at: str | None = None,
     store_options: Mapping[str, str] | None = None,
+    words: PathLike | None = None,
     report: Report = silent,
 ) -> PullAnswer:
-    """Restore with nothing but the store and its passphrase; `store_options` as for `init`."""
+    """Restore with nothing but the store and its passphrase, or a key file or page (`words`).
+
+    `store_options` as for `init`.
+    """
     from n2s_core.app.recovering import RecoverOrder
     from n2s_core.app.recovering import recover as run
 
     target = path_of(target_path)
-    order = RecoverOrder(store, target, dataset, changeset_id, at, store_options or {})
+    page = None if words is None else path_of(words)
+    order = RecoverOrder(store, target, dataset, changeset_id, at, store_options or {}, page)
     return run(order, report)
 
 
@@ -334,6 +347,15 @@ def store(
             return storing.sync(space, remote, report)
         run = storing.verify if action == "verify" else storing.repair
         return run(space, remote, percent, report)
+
+
+def key(
+    action: str, order: KeyOrder, root: PathLike | None = None, *, config: PathLike | None = None
+) -> KeyAnswer:
+    """Look at the keys of a store or change them; `action` is one of `keying.ACTIONS`."""
+    from n2s_core.app.keying import run
+
+    return run(action, order, lambda: workspace(root, config))
 
 
 def watch(

@@ -1,5 +1,6 @@
 """`init`: a store gets its key, a dataset its configuration and catalogue."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,21 +11,23 @@ from blake3 import blake3
 from n2s_core import config as configuration
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json
+from n2s_core.app.costing import measured
 from n2s_core.app.opening import OpenedStore, opened, spec_from
 from n2s_core.app.rebuilding import rebuild_into, survey
-from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
 from n2s_core.config import KeyTable, StoreTable, absolute_url, shown_url, store_options
+from n2s_core.credentials import PushCredential, read_credential
 from n2s_core.errors import UsageError
 from n2s_core.flows.rebuild import Line
-from n2s_core.keys import new_master_key, store_id, wrap
+from n2s_core.keys import KdfCost, new_master_key, store_id, wrap
 from n2s_core.layout import Shelf, object_name
 from n2s_core.model import Report
 from n2s_core.plugins import Host
 from n2s_core.ports import Store
 from n2s_core.remotes import PREFIX, RemoteSet
 from n2s_core.stores import create_store, start
+from n2s_core.stores.spec import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class InitOrder:
     share: bool = False
     pack_size: int | None = None
     store_options: Mapping[str, str] = field(default_factory=dict)
+    push_credential: Path | None = None
+    kdf_s: float | None = None
     config: Path | None = None
 
 
@@ -100,12 +105,18 @@ def init(order: InitOrder, report: Report) -> Prepared:
     Host().discoverer(order.using)
     url = absolute_url(order.store_url, Path.cwd())
     wished = spec_from(url, StoreTable(url, **store_options(order.store_options)))
+    if order.push_credential is not None:
+        credential = read_credential(order.push_credential)
+        return _prepare_write_only(order, root, path, wished, credential)
+    cost = measured(order.kdf_s or 0)
     secret = secrets.passphrase(KeyTable(), confirm=True)
     with start(wished) as spec:
         create_store(spec)
         store = opened(spec)
         try:
-            return _prepare(order, root, path, store, url=url, secret=secret, report=report)
+            return _prepare(
+                order, root, path, store, url=url, secret=secret, cost=cost, report=report
+            )
         finally:
             store.close()
 
@@ -118,6 +129,7 @@ def _prepare(
     *,
     url: str,
     secret: str,
+    cost: KdfCost,
     report: Report,
 ) -> Prepared:
     whole, damaged = secrets.key_objects(store)
@@ -127,7 +139,7 @@ def _prepare(
     else:
         _refuse_strange(store, url)
         master = new_master_key()
-        data = wrap(master, secret, created_ns=now_ns(), label=os.uname().nodename)
+        data = wrap(master, secret, created_ns=now_ns(), label=os.uname().nodename, cost=cost)
         digest = blake3(data).digest()
         store.put(object_name(Shelf.KEYS, digest), [data], len(data))
         whole = [(digest, data)]
@@ -135,12 +147,8 @@ def _prepare(
     name, known = _choose_name(order, root, lines)
     dataset_id = known.dataset_id if known is not None else os.urandom(16)
     _write_config(path, _tables(order, root, path, url=url, name=name, dataset_id=dataset_id))
-    workspace = Workspace(configuration.read(path))
-    catalogue_path = workspace.config.catalogue_path
-    for ending in ("", "-wal", "-shm", "-journal"):
-        catalogue_path.with_name(catalogue_path.name + ending).unlink(missing_ok=True)
     problems: list[str] = []
-    with Catalogue.create(catalogue_path, store_id=store_id(master), store_url=url) as catalogue:
+    with _new_catalogue(path, store_id(master), url) as catalogue:
         for digest, data in whole:
             catalogue.remember_key(digest, data)
         catalogue.add_dataset(dataset_id, name)
@@ -151,6 +159,36 @@ def _prepare(
     return Prepared(
         path, name, dataset_id, store_id(master), url, joined, known is not None, tuple(problems)
     )
+
+
+def _new_catalogue(path: Path, identity: bytes, url: str) -> Catalogue:
+    """The catalogue of the configuration at `path`, in the place of one that was left over."""
+    at = configuration.read(path).catalogue_path
+    for ending in ("", "-wal", "-shm", "-journal"):
+        at.with_name(at.name + ending).unlink(missing_ok=True)
+    return Catalogue.create(at, store_id=identity, store_url=url)
+
+
+def _prepare_write_only(
+    order: InitOrder, root: Path, path: Path, wished: StoreSpec, credential: PushCredential
+) -> Prepared:
+    """A dataset that is pushed with a credential: what the store holds cannot be looked at."""
+    url = wished.url
+    name = order.dataset or _name_of(root)
+    dataset_id = os.urandom(16)
+    tables = _tables(order, root, path, url=url, name=name, dataset_id=dataset_id)
+    tables["key"] = {"push_credential": credential.text()}
+    with start(wished) as spec, contextlib.closing(opened(spec)) as store:
+        if not any(True for _ in store.list(Shelf.KEYS.value)):
+            message = (
+                f"The store {shown_url(url)} has no key object: it is another store than that of"
+                " the push credential, or it lost its keys."
+            )
+            raise UsageError(message)
+    _write_config(path, tables)
+    with _new_catalogue(path, credential.store_id, url) as catalogue:
+        catalogue.add_dataset(dataset_id, name)
+    return Prepared(path, name, dataset_id, credential.store_id, url, joined=True, adopted=False)
 
 
 def _refuse_catalogue(catalogue: Path) -> None:
@@ -188,12 +226,17 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
     for line in lines:
         if line.tip.host == host and line.tip.root == here:
             return line.name, line
-    base = os.fsencode(root.name).decode("utf-8", "replace") or "root"
+    base = _name_of(root)
     taken = {line.name for line in lines}
     name, number = base, 2
     while name in taken:
         name, number = f"{base}-{number}", number + 1
     return name, None
+
+
+def _name_of(root: Path) -> str:
+    """What a dataset is called when nobody says so."""
+    return os.fsencode(root.name).decode("utf-8", "replace") or "root"
 
 
 def _tables(

@@ -63,7 +63,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
         message = f"The root {os.fsdecode(space.root)} is not there; is it mounted?"
         raise UsageError(message)
     check_tags(order.tags)
-    space.begin_unlock()
+    space.begin_keyring()
     using = order.using or space.config.dataset.using
     paths = None if order.paths is None else [parse(path, root=space.root) for path in order.paths]
     lease = None if order.dry_run else space.catalogue.leases.acquire(space.dataset.dataset_no)
@@ -106,7 +106,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             spread=crew.spread(session.dataset.dataset_no, excludes),
         )
         outcome = flow.run()
-        space.master_key()
+        space.check_keyring()
     if not order.dry_run:
         deliver(space)
         outcome = _settled(space, outcome, report)

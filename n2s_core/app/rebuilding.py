@@ -25,7 +25,8 @@ from n2s_core.errors import (
 from n2s_core.facts import Changeset, Lease
 from n2s_core.faults import crash_point
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
-from n2s_core.keys import read_key_file, store_id
+from n2s_core.keypage import read_key
+from n2s_core.keys import store_id
 from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
 from n2s_core.manifest import Entry
 from n2s_core.model import FileRow, Op, Progress, Report, SegmentRow
@@ -200,6 +201,7 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
     then stays as it is.
     """
     started_ns = now_ns()
+    space.refuse_without_key()
     path = space.config.catalogue_path
     new = path.with_name(path.name + ".new")
     with alone(path), _Old(path, bytes.fromhex(space.config.dataset.id)) as old:
@@ -255,7 +257,7 @@ def _unlock(
     """Master key, whole key objects, names of damaged ones; the old catalogue's copies help out."""
     whole, damaged = secrets.key_objects(space.store)
     if space.config.key.key_file:
-        return read_key_file(Path(space.config.key.key_file).expanduser()), whole, damaged
+        return read_key(Path(space.config.key.key_file).expanduser()), whole, damaged
     secret = secrets.passphrase(space.config.key)
     where = f"the store {shown_url(space.store_url)}"
     try:

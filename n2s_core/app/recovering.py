@@ -14,12 +14,14 @@ from n2s_core.app.opening import opened, spec_from
 from n2s_core.app.pulling import Source, pull
 from n2s_core.app.pushing import MOST_WORKERS
 from n2s_core.app.rebuilding import rebuild_into, survey
+from n2s_core.app.unlocking import tried
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
 from n2s_core.config import KeyTable, StoreTable, absolute_url, shown_url, store_options
 from n2s_core.errors import UsageError
 from n2s_core.flows.pull import PullWish
 from n2s_core.flows.rebuild import Line
+from n2s_core.keypage import read_key
 from n2s_core.keys import store_id
 from n2s_core.model import Report
 from n2s_core.stores import start
@@ -29,7 +31,8 @@ from n2s_core.stores import start
 class RecoverOrder:
     """What the user wants back; None means the only dataset, the latest changeset.
 
-    `store_options` are keys of `[store]`.
+    `store_options` are keys of `[store]`; `words`: a key file or a key page, in the
+    place of the passphrase.
     """
 
     store_url: str
@@ -38,6 +41,7 @@ class RecoverOrder:
     changeset_id: str | None = None
     at: str | None = None
     store_options: Mapping[str, str] = field(default_factory=dict)
+    words: Path | None = None
 
 
 def recover(order: RecoverOrder, report: Report) -> PullAnswer:
@@ -45,13 +49,18 @@ def recover(order: RecoverOrder, report: Report) -> PullAnswer:
     started_ns = now_ns()
     url = absolute_url(order.store_url, Path.cwd())
     wished = spec_from(url, StoreTable(url, **store_options(order.store_options)))
-    secret = secrets.passphrase(KeyTable())
+    given = None if order.words is None else read_key(order.words)
+    secret = secrets.passphrase(KeyTable()) if given is None else ""
     target = Path(os.path.abspath(order.target))
     with start(wished) as spec, contextlib.ExitStack() as stack:
         store = opened(spec)
         stack.callback(store.close)
         whole, damaged = secrets.key_objects(store)
-        master = secrets.unlock(whole, damaged, secret, where=f"the store {shown_url(url)}")
+        where = f"the store {shown_url(url)}"
+        if given is None:
+            master = secrets.unlock(whole, damaged, secret, where=where)
+        else:
+            master = tried(given, store, where)
         line = _choose(survey(store, master, report), order.dataset, url)
         folder = stack.enter_context(_scratch(target))
         catalogue = stack.enter_context(
@@ -79,18 +88,21 @@ def recover(order: RecoverOrder, report: Report) -> PullAnswer:
 
 
 def _choose(lines: list[Line], wanted: str | None, url: str) -> Line:
-    names = sorted(line.name for line in lines)
     found = [line for line in lines if wanted is None or line.name == wanted]
+    if wanted is not None and not found:
+        found = [line for line in lines if line.dataset_id.hex() == wanted.lower()]
+    listed = ", ".join(sorted(f"{line.name} ({line.dataset_id.hex()})" for line in lines))
     if len(found) == 1:
         return found[0]
     if not lines:
         message = f"The store {url} holds no changesets; there is nothing to recover."
     elif found:
         message = (
-            f"The store holds {len(found)} datasets: {', '.join(names)}. Choose one with --dataset."
+            f"The store holds several such datasets: {listed}. Choose one with --dataset, by its"
+            " name or its id."
         )
     else:
-        message = f"The store has no dataset {wanted!r}; it has {', '.join(names)}."
+        message = f"The store has no dataset {wanted!r}; it has {listed}."
     raise UsageError(message)
 
 

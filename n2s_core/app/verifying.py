@@ -1,10 +1,9 @@
 """Building and running of a verify."""
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from n2s_core.app import secrets
 from n2s_core.app.answers import Json, path_json, path_text
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
@@ -162,15 +161,9 @@ def begin_unlock(space: Workspace, *, ask: bool) -> str | None:
     Without `ask` nobody is asked for a passphrase, because names and sizes need none.
     """
     key = space.config.key
-    given = (
-        os.environ.get("N2S_PASSPHRASE")
-        or os.environ.get("N2S_PASSPHRASE_FILE")
-        or key.passphrase_file
-        or key.passphrase_command
-        or key.key_file
-    )
+    given = secrets.names_a_source(key) or key.push_credential
     hashes_only = "Records were not opened, only their hashes were compared." if ask else ""
-    if not given and not (ask and sys.stdin.isatty()):
+    if not given and not ask:
         return f"No passphrase was given. {hashes_only}".strip()
     try:
         space.begin_unlock()

@@ -105,7 +105,7 @@ def watch(config: Config, order: WatchOrder, stop: Stop, report: Report) -> Iter
     """
     unlocking = begin_early(config)
     with Workspace(config, unlocking) as space:
-        space.master_key()
+        space.check_keyring()
         using, watcher = _watcher(space)
         excludes = space.excludes(tuple(getattr(watcher, "excludes", ())))
         source = _source(space, using, excludes)

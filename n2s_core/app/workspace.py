@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
 from n2s_core import config as configuration
 from n2s_core.app import secrets
 from n2s_core.app.opening import OpenedStore, opened, spec_of
-from n2s_core.app.unlocking import Unlocking, unlocking_of
+from n2s_core.app.unlocking import Unlocking, judged, tried, unlocking_of
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.config import Config
-from n2s_core.errors import Missing, Refused, StoreError
+from n2s_core.errors import KeyProblem, Missing, Refused, StoreError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Dataset
 from n2s_core.layout import Shelf, object_name
@@ -23,6 +25,7 @@ from n2s_core.stores import start
 from n2s_core.stores.spec import StoreSpec
 
 if TYPE_CHECKING:
+    from n2s_core.credentials import PushCredential
     from n2s_core.packs import Keyring
 
 
@@ -124,24 +127,48 @@ class Workspace:
         """Before anything is stored: the store must be the one that the key belongs to.
 
         A key object that it lost or damaged is put back from the catalogue's copy. Raises Refused
-        when the store has other keys only.
+        when the store has other keys only, or of a credential, when it has none. Who has the key
+        itself in a file cannot tell by the key objects whose store it is, so some of what is stored
+        is opened.
         """
-        ours = self.catalogue.key_objects()
-        names = {object_name(Shelf.KEYS, digest): data for digest, data in ours}
+        where = configuration.shown_url(self.store_url)
+        if self.is_write_only:
+            if any(True for _ in self.store.list(Shelf.KEYS.value)):
+                return
+            message = (
+                f"The store {where} has no key object, so nobody could read what is stored there;"
+                " is it another store? Nothing was stored."
+            )
+            raise Refused(message)
+        names = self._key_names()
         for name, data in names.items():
             with contextlib.suppress(Missing):
                 if self.store.get(name) != data:
                     self.store.put(name, [data], len(data))
                 return
-        if any(True for _ in self.store.list(Shelf.KEYS.value)):
-            where = configuration.shown_url(self.store_url)
+        theirs, damaged = secrets.key_objects(self.store)
+        if theirs and self.config.key.key_file:
+            tried(self.master_key(), self.store, f"the store {where}")
+            for digest, data in theirs:
+                self.catalogue.remember_key(digest, data)
+            return
+        if theirs or damaged:
             message = (
-                f"The store {where} holds other keys than the one that this dataset was"
-                " prepared with; is it another store? Nothing was stored."
+                f"The store {where} holds other keys than those that this machine knows. If its"
+                " passphrase was changed elsewhere, push with the new one; if not, is it another"
+                " store? Nothing was stored."
             )
             raise Refused(message)
         for name, data in names.items():
             self.store.put(name, [data], len(data))
+
+    def _key_names(self) -> dict[str, bytes]:
+        """The whole copies of key objects that the catalogue has, by name."""
+        return {
+            object_name(Shelf.KEYS, digest): data
+            for digest, data in self.catalogue.key_objects()
+            if blake3(data).digest() == digest
+        }
 
     def excludes(self, extra: tuple[str, ...] = ()) -> Excludes:
         """The rules of the configuration, and what belongs to n2s itself."""
@@ -171,8 +198,23 @@ class Workspace:
 
     # -- the key -------------------------------------------------------------------------------
 
+    @property
+    def is_write_only(self) -> bool:
+        """Whether the dataset is pushed with a credential, so that it cannot be read here."""
+        return bool(self.config.key.push_credential)
+
+    def refuse_without_key(self) -> None:
+        """Raises KeyProblem where there is a push credential in the place of the key."""
+        if self.is_write_only:
+            message = (
+                "This machine has a push credential: it can store and not read. Where the"
+                " passphrase is, 'n2s recover' restores, and 'n2s init' joins the store."
+            )
+            raise KeyProblem(message)
+
     def begin_unlock(self) -> None:
         """Start to derive the key beside what follows. Raises KeyProblem without a passphrase."""
+        self.refuse_without_key()
         if self._unlocking is not None:
             return
         whole, damaged = self.catalogue.key_objects(), list[str]()
@@ -184,10 +226,66 @@ class Workspace:
         """Raises KeyProblem."""
         self.begin_unlock()
         assert self._unlocking is not None
-        return self._unlocking.key()
+        try:
+            return self._unlocking.key()
+        except KeyProblem:
+            found = self._key_of_store(self._unlocking.secret)
+            if found is None:
+                raise
+            self._unlocking.settle(found)
+            return found
+
+    @property
+    def secret(self) -> str | None:
+        """The passphrase that was given; None as long as there is none, and with a key file."""
+        return None if self._unlocking is None else self._unlocking.secret
+
+    def _key_of_store(self, secret: str | None) -> bytes | None:
+        """The key by what the store has now: the passphrase may have been changed elsewhere.
+
+        None when that does not help either. The catalogue then knows these key objects too.
+        """
+        if secret is None:
+            return None
+        where = f"the store {configuration.shown_url(self.store_url)}"
+        try:
+            whole, damaged = secrets.key_objects(self.store)
+            key = secrets.unlock(whole, damaged, secret, where=where)
+            judged(key, self.catalogue.store_id, where)
+        except (KeyProblem, StoreError):
+            return None
+        for digest, data in whole:
+            self.catalogue.remember_key(digest, data)
+        return key
+
+    def begin_keyring(self) -> None:
+        """Start to get what writers need. Raises KeyProblem."""
+        if not self.is_write_only:
+            self.begin_unlock()
+
+    def check_keyring(self) -> None:
+        """What writers need is there. Raises KeyProblem."""
+        if self.is_write_only:
+            self.credential()
+        else:
+            self.master_key()
+
+    def credential(self) -> "PushCredential":
+        """The push credential. Raises KeyProblem when it is none, or that of another store."""
+        from n2s_core.credentials import parse_credential  # noqa: PLC0415 - for few
+
+        found = parse_credential(self.config.key.push_credential)
+        if found.store_id != self.catalogue.store_id:
+            where = configuration.shown_url(self.store_url)
+            message = f"The push credential is that of another store than {where}."
+            raise KeyProblem(message)
+        return found
 
     def keyring(self) -> "Keyring":
-        """What writers need."""
+        """What writers need. Raises KeyProblem."""
         from n2s_core.packs import Keyring  # noqa: PLC0415 - imported while the key is derived
 
-        return Keyring(self.master_key(), level=self.config.store.compression)
+        level = self.config.store.compression
+        if self.is_write_only:
+            return Keyring(None, self.credential().store_public, level=level)
+        return Keyring(self.master_key(), level=level)

@@ -94,9 +94,17 @@ class Catalogue:
         """Keep a copy of a key object."""
         with self.db.transaction(durable=True):
             self.db.execute(
-                "INSERT INTO key_objects (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO key_objects (digest, bytes) VALUES (?, ?)"
+                " ON CONFLICT (digest) DO UPDATE SET bytes = excluded.bytes",
                 (digest, data),
             )
+
+    def forget_key(self, digest: bytes) -> None:
+        """Keep no copy of a key object any more; its bytes are overwritten."""
+        self.db.execute("PRAGMA secure_delete = 1")
+        with self.db.transaction(durable=True):
+            self.db.execute("DELETE FROM key_objects WHERE digest = ?", (digest,))
+        self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # -- datasets --------------------------------------------------------------------------
 

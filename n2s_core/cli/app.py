@@ -19,6 +19,7 @@ WATCHING = "n2s_core.cli.watching"
 STORING = "n2s_core.cli.storing"
 REPAIRING = "n2s_core.cli.repairing"
 RETAINING = "n2s_core.cli.retaining"
+KEYS = "n2s_core.cli.keys"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
@@ -41,6 +42,7 @@ COMMANDS = {
     "pin": RETAINING,
     "unpin": RETAINING,
     "tag": RETAINING,
+    "key": KEYS,
     "plugins": ASKING,
     "doctor": ASKING,
 }

@@ -8,8 +8,8 @@ import typer
 
 from n2s_core.cli.pushing import SHOWN_ID, push_with
 from n2s_core.cli.running import Output
-from n2s_core.cli.text import parse_options, parse_yes, size_text
-from n2s_core.cli.words import ChangesetWord
+from n2s_core.cli.text import parse_options, parse_seconds, parse_yes, size_text
+from n2s_core.cli.words import ChangesetWord, KdfTimeWord
 from n2s_core.relpath import show
 
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ def init_command(
         ),
     ] = None,
     store_option: StoreOptionWords = None,
+    push_credential: Annotated[
+        str | None,
+        typer.Option(
+            "--push-credential", metavar="FILE", parser=str, help="Only push, and never read here."
+        ),
+    ] = None,
+    kdf_time: KdfTimeWord = None,
 ) -> int:
     """Prepare a dataset; join the store if it exists."""
     from n2s_core.app.api import init
@@ -96,6 +103,8 @@ def init_command(
             share=share,
             pack_size=None if pack_size is None else parse_size(pack_size, where="--pack-size"),
             store_options=_last_words("--store-option", store_option),
+            push_credential=push_credential,
+            kdf_s=parse_seconds(kdf_time, "--kdf-time"),
             config=out.config,
             report=report,
         )
@@ -106,7 +115,9 @@ def init_command(
         how = "the store" if made.joined else "the new store"
         out.summary(f"dataset {made.dataset!r} {what} {how} {made.shown_store}")
         out.summary(f"configuration: {made.config}")
-        if not made.joined:
+        if push_credential is not None:
+            out.note("This machine can store and not read; restore where the passphrase is.")
+        elif not made.joined:
             out.note(
                 "Without the passphrase nothing can be restored; keep it in another place too."
             )
@@ -217,13 +228,24 @@ def recover_command(
     ],
     target_path: TargetWord,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", metavar="NAME", help="Which of several datasets.")
+        str | None,
+        typer.Option("--dataset", metavar="NAME", help="Which of several: name or id."),
     ] = None,
     changeset_id: ChangesetWord = None,
     at: AtWord = None,
     store_option: StoreOptionWords = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--words",
+            "--key-file",
+            metavar="FILE",
+            parser=str,
+            help="A key page, its words, or a key file, in the place of the passphrase.",
+        ),
+    ] = None,
 ) -> int:
-    """Restore with nothing but the store and its passphrase."""
+    """Restore with nothing but the store and its passphrase, or a key page."""
     from n2s_core.app.api import recover
 
     with out.progress() as report:
@@ -234,6 +256,7 @@ def recover_command(
             changeset_id=changeset_id,
             at=at,
             store_options=_last_words("--store-option", store_option),
+            words=words,
             report=report,
         )
     return _say_pulled(out, done)

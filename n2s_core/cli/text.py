@@ -8,6 +8,7 @@ from n2s_core.clock import SECOND_NS
 from n2s_core.errors import UsageError
 
 _PERCENT = re.compile(r"\d+(\.\d+)?%?")
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 KILO = 1000
 
@@ -85,3 +86,13 @@ def parse_yes(key: str, values: Sequence[str]) -> bool:
         message = f"-o {key}={values[-1]} is neither true nor false."
         raise UsageError(message)
     return found
+
+
+def parse_seconds(text: str | None, option: str) -> float | None:
+    """Seconds such as 0.5; None for None. Raises UsageError."""
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text) is None:
+        message = f"{option} takes seconds, such as 0.5 or 1, not {text!r}."
+        raise UsageError(message)
+    return float(text)

@@ -26,3 +26,12 @@ ChangesetWord = Annotated[
         autocompletion=changeset_ids,
     ),
 ]
+
+KdfTimeWord = Annotated[
+    str | None,
+    typer.Option(
+        "--kdf-time",
+        metavar="SECONDS",
+        help="What a guess at the passphrase takes on this machine.",
+    ),
+]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.keys import SECOND
 from tests.cli.program import Make, Program, fill
 
 
@@ -61,3 +62,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Program:
 def victim(stored: Program, tmp_path: Path) -> Program:
     """A copy of `stored` that a test may damage."""
     return stored.copy(tmp_path / "victim")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> tuple[str, str]:
+    """The option that gives the second passphrase."""
+    (tmp_path / "second").write_text(SECOND + "\n")
+    return "--new-passphrase-file", str(tmp_path / "second")

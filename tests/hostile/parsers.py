@@ -17,7 +17,8 @@ import orjson
 import xxhash
 from blake3 import blake3
 
-from n2s_core import config, keys
+from n2s_core import config, credentials, keypage, keys
+from n2s_core.app.key_page import page_text
 from n2s_core.errors import N2sError
 from n2s_core.flows.rebuild import HeadObject, lines
 from n2s_core.manifest import Head, ObjectTable, entries, nodes, segments
@@ -116,7 +117,7 @@ def _read_head(data: bytes) -> None:
 
 def _read_key_object(data: bytes) -> None:
     """As it is; and with costs that a test can pay, so that what follows them is read too."""
-    keys.info(data)
+    keys.describe(data)
     cheap = data[:8] + struct.pack("<III", FEW.memory_kib, FEW.iterations, FEW.lanes) + data[20:]
     keys.unwrap(cheap, "a passphrase")
 
@@ -203,6 +204,7 @@ _SET = json.dumps(
         "remotes": [{"name": "a", "url": "file:/a"}, {"name": "b", "url": "file:/b"}],
     }
 ).encode()  # fmt: skip
+_CREDENTIAL = credentials.PushCredential(KEY[:16], KEY).text().encode()
 _SET_FILE = b"""
 mode = "mirror"
 remotes = [{name = "a", url = "file:/a"}, {name = "b", url = "file:/b"}]
@@ -324,7 +326,11 @@ PARSERS = {
     "key-object": Parser(
         _read_key_object, (keys.wrap(KEY, "a passphrase", created_ns=1, cost=FEW),)
     ),
-    "key-file": Parser(_in_file(keys.read_key_file), (keys.key_file_text(KEY).encode(),)),
+    "key-file": Parser(
+        _in_file(keypage.read_key),
+        (keypage.key_file_text(KEY).encode(), page_text(KEY, "a store").encode()),
+    ),
+    "push-credential": Parser(_in_file(credentials.read_credential), (_CREDENTIAL,)),
     "shard": Parser(
         _read_shard,
         tuple(head + payload for head, payload in encode(_SHARD_NAME, b"abcde", Coding(2, 3, 5))),

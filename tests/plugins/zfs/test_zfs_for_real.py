@@ -71,7 +71,7 @@ def pool_in_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _derive_once() -> Iterator[None]:
     """The key is derived slowly on purpose; here once for each salt."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "_derive", cache(vars(keys)["_derive"]))
+        patch.setattr(keys, "derive", cache(keys.derive))
         yield
 
 
