@@ -2,12 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from blake3 import blake3
 
 from n2s_core.errors import DamageError, Missing
 from n2s_core.layout import Shelf, object_name, parse_name
-from n2s_core.manifest import Entry, Head, SegmentRef, changeset_id, entries, segments
+from n2s_core.manifest import (
+    ENTRIES_PER_RECORD,
+    SEGMENTS_PER_RECORD,
+    Entry,
+    Head,
+    SegmentRef,
+    changeset_id,
+    entries,
+    segments,
+)
 from n2s_core.model import Progress, Report
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
@@ -208,13 +218,13 @@ class EntryReader:
             if record.kind != Kind.ENTRIES:
                 continue
             try:
-                found = list(entries(record.meta, record.payload))
+                following = entries(record.meta, record.payload)
+                while found := list(islice(following, ENTRIES_PER_RECORD)):
+                    done += len(found)
+                    self.report(Progress("reading entries", done, 0))
+                    yield found
             except DamageError as error:
                 self.on_damage(f"{name}: {error}")
-                continue
-            done += len(found)
-            self.report(Progress("reading entries", done, 0))
-            yield found
 
     def _inline(self, one: HeadObject) -> Iterator[list[Entry]]:
         """Those behind the head count only when all of them are as the head says."""
@@ -234,6 +244,7 @@ class EntryReader:
     def segments(self, entry: Entry) -> list[SegmentRef]:
         """The segments of a file in pieces. Raises DamageError, Missing."""
         found: list[SegmentRef] = []
+        size = 0
         for ref in entry.own if entry.content is None else entry.content:
             if ref.digest is None:
                 message = "a file's entry refers to an object without a name"
@@ -245,5 +256,13 @@ class EntryReader:
             if opened.kind != Kind.FILE:
                 message = f"{name}, offset {ref.offset}, should be a list of segments"
                 raise DamageError(message)
-            found.extend(segments(opened.meta, opened.payload, ref.digest))
+            for at, one in enumerate(segments(opened.meta, opened.payload, ref.digest)):
+                if at >= SEGMENTS_PER_RECORD or one.file_offset < size:
+                    message = "a file's pieces overlap, or are too many for one list"
+                    raise DamageError(message)
+                size = one.file_offset + one.length
+                found.append(one)
+        if size > entry.node["s"]:
+            message = "a file's pieces are longer than the file"
+            raise DamageError(message)
         return found
