@@ -19,7 +19,7 @@ PLUGINS = "n2s_plugins"
 # `errors` is the ground under floor 0, whose rooms raise what it defines.
 FLOORS = (
     ("errors",),
-    ("relpath", "clock", "faults", "judging"),
+    ("relpath", "clock", "faults", "judging", "hardening"),
     ("model", "facts", "pending", "retention", "verdicts"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",

@@ -65,10 +65,13 @@ class PushAnswer:
     requests: Mapping[str, int]
     debts: int
     store_address: str | None = None
+    setback: str = ""
 
     @property
     def exit_code(self) -> int:
-        """1 when files failed."""
+        """3 when the store had been set back, 1 when files failed."""
+        if self.setback:
+            return 3
         return 1 if self.failed else 0
 
     def to_json(self) -> Json:

@@ -188,6 +188,7 @@ def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
         requests=done.requests,
         debts=done.debts,
         store_address=None if order.dry_run else space.store_address(),
+        setback=done.setback,
     )
 
 

@@ -12,8 +12,10 @@ from enum import StrEnum
 
 from n2s_core.app.answers import Json, PathLike
 from n2s_core.app.api import path_of, workspace
+from n2s_core.app.guarding import exposed
 from n2s_core.app.opening import spec_of
 from n2s_core.app.plugging import problem_here
+from n2s_core.app.setback import setback_of
 from n2s_core.app.workspace import Workspace
 from n2s_core.clock import iso
 from n2s_core.config import folders_of, shown_url
@@ -91,6 +93,8 @@ def examine(root: PathLike | None, config: PathLike | None) -> Examination:
             _probe("store", lambda: _store(space)),
             _probe("catalogue", lambda: _catalogue(space)),
             _probe("space", lambda: _space(space)),
+            _probe("permissions", lambda: _permissions(space)),
+            _probe("history", lambda: _history(space)),
             _probe("key", lambda: _key(space)),
             _probe("clock", lambda: _clock(space)),
             _probe("plugin", lambda: _plugin(space)),
@@ -202,6 +206,20 @@ def _space(space: Workspace) -> Finding:
         if free < FREE_BYTES:
             verdict = Verdict.WARN
     return verdict, f"{', '.join(texts)}."
+
+
+def _permissions(space: Workspace) -> Finding:
+    found = exposed(space.config)
+    if found:
+        return Verdict.WARN, " ".join(found)
+    return Verdict.OK, "Configuration, catalogue and key files are for their owner alone."
+
+
+def _history(space: Workspace) -> Finding:
+    setback = setback_of(space, space.store)
+    if setback:
+        return Verdict.FAIL, setback
+    return Verdict.OK, "The store has the newest changeset that was stored in it."
 
 
 def _key(space: Workspace) -> Finding:

@@ -131,11 +131,12 @@ class ChangesetAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """Whether a store answers, and if not, why."""
+    """Whether a store answers, and if not, why; `setback`: it is older than it was."""
 
     url: str
     reachable: bool
     error: str | None
+    setback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ class StatusAnswer:
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
         store: Json = {"url": self.store.url, "reachable": self.store.reachable}
+        store["setback"] = self.store.setback
         if self.store.error:
             store["error"] = self.store.error
         return {

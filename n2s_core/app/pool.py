@@ -40,6 +40,11 @@ class WorkerDied(N2sError):
     """A worker process ended in the middle of a call; killed by somebody, or out of memory."""
 
 
+def _without_secrets() -> dict[str, str]:
+    """The environment for a worker, which gets the key that it needs over its pipe."""
+    return {name: value for name, value in os.environ.items() if name != "N2S_PASSPHRASE"}
+
+
 def read_message(pipe: IO[bytes]) -> Any:
     """The next pickled message. Raises EOFError when the other side is gone."""
     head = pipe.read(LENGTH.size)
@@ -84,7 +89,7 @@ class WorkerPool(Executor):
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **_MEMORY},
+            env={**_without_secrets(), **_MEMORY},
             start_new_session=True,
         )
 

@@ -13,6 +13,7 @@ from n2s_core.app.comparing_call import ComparingCall
 from n2s_core.app.delivering import deliver
 from n2s_core.app.pool import WorkerPool
 from n2s_core.app.sealing_call import SealingCall
+from n2s_core.app.setback import setback_of
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.leases import KeptLease
 from n2s_core.catalogue.session import PushSession
@@ -105,7 +106,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             wish=wish,
             spread=crew.spread(session.dataset.dataset_no, excludes),
         )
-        outcome = flow.run()
+        outcome = replace(flow.run(), setback=crew.setback)
         space.check_keyring()
     if not order.dry_run:
         deliver(space)
@@ -202,6 +203,7 @@ class _Crew:
         self._stack = stack
         self._told: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._pool: WorkerPool | None = None
+        self.setback = ""
 
     def setting(self, number: int, root: bytes) -> SealSetting:
         """What is the same for all batches; waits for the key."""
@@ -222,6 +224,7 @@ class _Crew:
         """Those who seal."""
         space = self._space
         space.check_store()
+        self.setback = setback_of(space, space.store)
         call = SealingCall(setting, space.spec, space.config.catalogue_path)
         return Workers(
             seal=call,

@@ -6,6 +6,7 @@ from n2s_core.app.answers import PathLike
 from n2s_core.app.api import workspace
 from n2s_core.app.listings import ChangesetAnswer, StatusAnswer, StoreState
 from n2s_core.app.opening import spec_of
+from n2s_core.app.setback import Newest, newest_of
 from n2s_core.config import shown_url
 from n2s_core.layout import Shelf
 from n2s_core.model import Failure
@@ -36,7 +37,7 @@ def status(
         return StatusAnswer(
             dataset=dataset.name,
             root=space.root,
-            store=_reach(spec_of(space.config)),
+            store=_reach(spec_of(space.config), newest_of(space)),
             changeset=None if shown is None else ChangesetAnswer.of(shown),
             changesets=len(stored),
             files=files,
@@ -52,9 +53,10 @@ def status(
         )
 
 
-def _reach(wanted: StoreSpec) -> StoreState:
+def _reach(wanted: StoreSpec, newest: Newest | None) -> StoreState:
     """Whether the store answers within REACH_S seconds."""
     found: list[str | None] = []
+    setback: list[str] = []
 
     def ask() -> None:
         try:
@@ -62,6 +64,7 @@ def _reach(wanted: StoreSpec) -> StoreState:
                 store = open_store(spec)
                 try:
                     next(iter(store.list(Shelf.KEYS.value)), None)
+                    setback.append(newest.setback(store) if newest else "")
                 finally:
                     store.close()
         except Exception as error:  # noqa: BLE001 - whatever it is, the store cannot be reached
@@ -73,4 +76,5 @@ def _reach(wanted: StoreSpec) -> StoreState:
     thread.start()
     thread.join(REACH_S)
     error = found[0] if found else f"The store does not answer within {REACH_S:.0f} s."
-    return StoreState(shown_url(wanted.url), error is None, error)
+    said = setback[0] if setback else ""
+    return StoreState(shown_url(wanted.url), error is None, error, said)

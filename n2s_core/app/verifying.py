@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json, path_json, path_text
+from n2s_core.app.setback import setback_of
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.losses import note_losses, settle_losses
@@ -26,11 +27,12 @@ class VerifyAnswer:
     opened: bool
     note: str | None
     seconds: float
+    setback: str = ""
 
     @property
     def exit_code(self) -> int:
         """3 when anything is missing or damaged."""
-        return 3 if self.found.missing or self.found.damaged else 0
+        return 3 if self.found.missing or self.found.damaged or self.setback else 0
 
     def concerned_by(self, name: str) -> tuple[int, int] | None:
         """How many paths and changesets need a missing or damaged object; None of a key."""
@@ -60,6 +62,7 @@ class VerifyAnswer:
             "data_percent": self.percent,
             "opened": self.opened,
             "seconds": round(self.seconds, 3),
+            "setback": self.setback,
         }
 
 
@@ -152,7 +155,9 @@ def verify(
     )
     found = flow.run()
     space.catalogue.note_verify(dataset.dataset_no)
-    return VerifyAnswer(found, percent, note is None, note, (now_ns() - started_ns) / 1e9)
+    setback = setback_of(space, space.store)
+    seconds = (now_ns() - started_ns) / 1e9
+    return VerifyAnswer(found, percent, note is None, note, seconds, setback)
 
 
 def begin_unlock(space: Workspace, *, ask: bool) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from n2s_core.app.pool import read_message, write_message
 from n2s_core.errors import N2sError
+from n2s_core.hardening import harden
 
 GC_THRESHOLD = 50_000  # the hot path makes no cycles, and looking for them took a tenth of the time
 tell: Callable[[Any], None] | None = None
@@ -18,6 +19,7 @@ tell: Callable[[Any], None] | None = None
 def main() -> None:
     """Serve until the pipe ends."""
     global tell  # noqa: PLW0603 - one process, one pipe
+    harden()
     gc.set_threshold(GC_THRESHOLD)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -16,12 +16,14 @@ from n2s_core.cli.running import (
     finish_output,
     say_error,
 )
+from n2s_core.hardening import harden
 
 GC_THRESHOLD = 50_000  # a comparison makes millions of small tuples and no cycles
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code (docs/commands.md)."""
+    harden()
     gc.set_threshold(GC_THRESHOLD)
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -43,6 +43,8 @@ def status_command(out: Output, *, changeset_id: ChangesetWord = None) -> int:
         out.document(found.to_json())
         return 0
     store = "reachable" if found.store.reachable else f"not reachable: {found.store.error}"
+    if found.store.setback:
+        out.problem(found.store.setback)
     latest = found.changeset
     lines = [
         ("dataset", f"{found.dataset} ({show(found.root)})"),

@@ -53,6 +53,8 @@ def verify_command(
     found = done.found
     if done.note and percent:
         out.note(done.note)
+    if done.setback:
+        out.problem(done.setback)
     for kind, names in (("missing", found.missing), ("damaged", found.damaged)):
         for name, why in names.items():
             out.problem(f"{kind}: {name}: {why}{_concern(done.concerned_by(name))}")

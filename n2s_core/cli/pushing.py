@@ -144,10 +144,7 @@ def push_with(
 
 def say_push(out: Output, done: "PushAnswer") -> int:
     """What a push did; its exit code."""
-    for failure in done.failures:
-        out.problem(f"{show(failure.path)}: {failure.error}")
-    if done.failed > len(done.failures):
-        out.problem(f"... and {done.failed - len(done.failures)} more")
+    _say_problems(out, done)
     if out.json:
         out.document(done.to_json())
         return done.exit_code
@@ -174,3 +171,12 @@ def say_push(out: Output, done: "PushAnswer") -> int:
     if done.store_address is not None:
         out.summary(f"to recover: {done.store_address}")
     return done.exit_code
+
+
+def _say_problems(out: Output, done: "PushAnswer") -> None:
+    for failure in done.failures:
+        out.problem(f"{show(failure.path)}: {failure.error}")
+    if done.failed > len(done.failures):
+        out.problem(f"... and {done.failed - len(done.failures)} more")
+    if done.setback:
+        out.problem(done.setback)

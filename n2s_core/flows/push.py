@@ -61,6 +61,7 @@ class Outcome:
     """What a push did; `changeset_id` is None when nothing had changed (or of a dry run).
 
     `requests` is what the store was asked; `debts` counts the objects that remotes owe now.
+    `setback` says that the store was older than what the catalogue remembers, "" if it was not.
     """
 
     changeset_id: bytes | None
@@ -78,6 +79,7 @@ class Outcome:
     audit: Audit = field(default_factory=Audit)
     requests: Counter[str] = field(default_factory=Counter)
     debts: int = 0
+    setback: str = ""
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ _KEPT = re.compile(
     rf"|(?:CONFIG|{_BACKENDS.upper()})_)"
 )
 # rclone up to 1.67 fails every S3 call when this is set.
-_HARMFUL = frozenset({"AWS_CA_BUNDLE"})
+_HARMFUL = frozenset({"AWS_CA_BUNDLE", "N2S_PASSPHRASE"})
 
 # Options of rclone that change how it talks, and not what it stores.
 _FLAG = re.compile(
