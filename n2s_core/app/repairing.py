@@ -25,6 +25,7 @@ class RepairAnswer:
     """What a repair found and did; of a dry run, what it would do.
 
     `unhealed` says of each object that stays missing or damaged why, `concerns` whom that hits.
+    `remotes`, of a store that has several: how they stood, and how they stand now.
     """
 
     found: Findings
@@ -33,7 +34,7 @@ class RepairAnswer:
     concerns: Concerns
     relinked: int
     bytes: int
-    remotes: StoreAnswer | None
+    remotes: tuple[StoreAnswer, ...]
     dry_run: bool
     seconds: float
 
@@ -42,7 +43,7 @@ class RepairAnswer:
         """3 when anything stays missing or damaged, 1 when a remote did not answer."""
         if self.unhealed or (self.dry_run and self.healed):
             return 3
-        return 0 if self.remotes is None else self.remotes.exit_code
+        return self.remotes[-1].exit_code if self.remotes else 0
 
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
@@ -60,7 +61,7 @@ class RepairAnswer:
             "bytes": self.bytes,
             "affected": [path_json(path) for path in self.concerns.paths],
             "affected_count": self.concerns.path_count,
-            "copies_written": 0 if self.remotes is None else self.remotes.paid.objects,
+            "copies_written": sum(one.paid.objects for one in self.remotes),
             "seconds": round(self.seconds, 3),
         }
 
@@ -99,12 +100,12 @@ def _repair(
     space: Workspace, started_ns: int, percent: float, report: Report, *, dry_run: bool
 ) -> RepairAnswer:
     catalogue, master_key = space.catalogue, space.master_key()
-    remotes = None
+    remotes: tuple[StoreAnswer, ...] = ()
     if not dry_run:
         space.check_store()
     if space.is_on_several_remotes:
         run = storing.verify if dry_run else storing.repair
-        remotes = run(space, None, percent, report)
+        remotes = (run(space, None, percent, report),)
     view = ObjectsView(catalogue)
     found = Verify(view, space.store, master_key, VerifyWish(percent), report).run()
     healing = Healing()
@@ -127,6 +128,8 @@ def _repair(
             healing.unhealed.setdefault(name, why)
     if not dry_run:
         view.settle()
+    if remotes and healing.healed and not dry_run:
+        remotes += (storing.sync(space, None, report),)
     left = {
         one.row.object_no: name
         for one in damages
