@@ -244,7 +244,8 @@ def _stream(payload: bytes) -> Iterator[Any]:
         raise DamageError(message) from error
 
 
-def _parse_refs(value: Any, digests: list[bytes], this: bytes | None) -> list[Ref]:
+def refs_of(value: Any, digests: list[bytes], this: bytes | None) -> list[Ref]:
+    """Refs as the format writes them, of a record in the object `this`. Raises DamageError."""
     refs = []
     for index, offset, length, *_ in array(value):
         if index == THIS_OBJECT:
@@ -294,8 +295,8 @@ def entries(meta: dict[str, Any], payload: bytes) -> Iterator[Entry]:
                 node,
                 number(packed[2], least=-_ANY_TIME, most=_ANY_TIME),
                 number(packed[3], least=-MOST - 1),
-                _parse_refs(packed[4], digests, None),
-                None if content is None else _parse_refs(content, digests, None),
+                refs_of(packed[4], digests, None),
+                None if content is None else refs_of(content, digests, None),
             )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         message = f"An entry of a changeset is not what the format says: {error!r}."
@@ -340,7 +341,7 @@ def segments(meta: dict[str, Any], payload: bytes, this: bytes | None) -> Iterat
         digests = _names(meta)
         for value in _stream(payload):
             offset, length, content_hash, *ref = array(value, 6)
-            (found,) = _parse_refs([ref], digests, this)
+            (found,) = refs_of([ref], digests, this)
             yield SegmentRef(number(offset), number(length, least=1), digest(content_hash), found)
     except (TypeError, ValueError, IndexError) as error:
         message = f"A list of segments is not what the format says: {error!r}."

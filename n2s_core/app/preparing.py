@@ -224,7 +224,8 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
         return order.dataset, same[0] if same else None
     host, here = os.uname().nodename, os.fsencode(root)
     for line in lines:
-        if line.tip.host == host and line.tip.root == here:
+        tip = line.tip
+        if tip is not None and tip.host == host and tip.root == here:
             return line.name, line
     base = _name_of(root)
     taken = {line.name for line in lines}

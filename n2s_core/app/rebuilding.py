@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json
+from n2s_core.app.replaying import Replay
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
@@ -20,24 +21,25 @@ from n2s_core.errors import (
     DamageError,
     KeyProblem,
     LeaseHeld,
-    Missing,
 )
 from n2s_core.facts import Changeset, Lease
 from n2s_core.faults import crash_point
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
+from n2s_core.flows.records import Records
 from n2s_core.keypage import read_key
 from n2s_core.keys import store_id
 from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
-from n2s_core.manifest import Entry
-from n2s_core.model import FileRow, Op, Progress, Report, SegmentRow
+from n2s_core.model import Progress, Report
 from n2s_core.ports import Store
-from n2s_core.relpath import RelPath
-from n2s_core.rows import row_of
 from n2s_core.verdicts import StoredVerdict
 
 
 def survey(store: Store, master_key: bytes, report: Report) -> list[Line]:
-    """The lines of changesets in a store, one for each dataset."""
+    """The lines of changesets in a store, one for each dataset.
+
+    Of a store without any changeset that can be read, but with data, what the records alone say:
+    lines without changesets.
+    """
     problems: list[str] = []
     heads = []
     verdicts: list[StoredVerdict] = []
@@ -47,9 +49,21 @@ def survey(store: Store, master_key: bytes, report: Report) -> list[Line]:
     found = lines(heads, problems)
     for line in found:
         line.verdicts = [one for one in verdicts if one.verdict.dataset_id == line.dataset_id]
+    if not found:
+        names = Records(store, master_key, problems.append, report).datasets()
+        found = [headless(dataset_id, name, problems) for dataset_id, name in names.items()]
     if problems and not found:
         raise DamageError(" ".join(problems))
     return found
+
+
+def headless(dataset_id: bytes, name: str, problems: Iterable[str]) -> Line:
+    """A dataset of which no changeset can be read."""
+    lost = (
+        f"No changeset of dataset {name!r} can be read. Its tree was taken from the records alone:"
+        " files that were removed are back, and what was stored last is taken for what is right."
+    )
+    return Line(dataset_id, name, [], problems=[*problems, lost])
 
 
 def _listed(store: Store, report: Report) -> Iterator[tuple[str, bytes, int]]:
@@ -73,6 +87,7 @@ def rebuild_into(
 ) -> list[str]:
     """Fill a catalogue; what could not be read, in sentences."""
     problems: list[str] = []
+    records = Records(store, master_key, problems.append, report)
     first = True
     for line in found:
         problems.extend(one for one in line.problems if one not in problems)
@@ -84,7 +99,7 @@ def rebuild_into(
             into.add_objects(_listed(store, report))
             first = False
         reader = EntryReader(store, master_key, problems.append, report)
-        _replay(line, into, reader, problems)
+        Replay(line, into, reader, records, problems).run()
         for one in line.chain:
             _note_origin(catalogue, one)
         catalogue.verdicts.restore(dataset.dataset_no, line.verdicts)
@@ -100,65 +115,6 @@ def _note_origin(catalogue: Catalogue, one: HeadObject) -> None:
     """So that a verify can say which changeset a damaged list of entries belongs to."""
     lists = [digest for digest, _ in [*one.head.entries, *(one.head.checkpoint or [])]]
     catalogue.queries.note_changeset(one.identity, [one.digest, *lists])
-
-
-def _replay(line: Line, into: Rebuilding, reader: EntryReader, problems: list[str]) -> None:
-    since, changesets = 0, 0
-    known_problems = len(problems)
-    for at, one in enumerate(line.chain):
-        number = into.begin(one.head, one.identity, one.digest)
-        whole = line.from_checkpoint and at == 0
-        if one.head.checkpoint is not None and len(problems) > known_problems:
-            into.start_over()
-            whole = True
-            known_problems = len(problems)
-        source = reader.checkpoint(one) if whole else reader.changeset(one)
-        count = 0
-        for entries in source:
-            _apply(entries, number, into, reader, problems)
-            count += len(entries)
-        since, changesets = since + count, changesets + 1
-        if one.head.checkpoint is not None:
-            since = changesets = 0
-    into.finish(line.tip, since, changesets)
-
-
-def _apply(
-    entries: list[Entry],
-    number: int,
-    into: Rebuilding,
-    reader: EntryReader,
-    problems: list[str],
-) -> None:
-    """One record's entries; of several for one path the last counts."""
-    rows: dict[RelPath, FileRow] = {}
-    removed: dict[RelPath, None] = {}
-    segments: list[SegmentRow] = []
-    for entry in entries:
-        path = entry.node["p"]
-        if entry.op is Op.REMOVE:
-            rows.pop(path, None)
-            removed[path] = None
-            continue
-        try:
-            row = rows[path] = row_of(entry, number, into.number_of)
-            if "q" in entry.node and row.blob_id is not None:
-                parts = reader.segments(entry)
-                segments.extend(
-                    SegmentRow(
-                        row.blob_id or b"",
-                        part.file_offset,
-                        part.length,
-                        part.segment_hash,
-                        into.number_of(part.ref.digest or b""),
-                        part.ref.offset,
-                        part.ref.length,
-                    )
-                    for part in parts
-                )
-        except (DamageError, Missing) as error:
-            problems.append(f"{path!r}: {error}")
-    into.apply(list(rows.values()), list(removed), segments)
 
 
 # -- the command -----------------------------------------------------------------------------
@@ -221,14 +177,13 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
                 made.remember_key(digest, data)
             dataset_id = bytes.fromhex(space.config.dataset.id)
             mine = [line for line in found if line.dataset_id == dataset_id]
-            if not found and _holds_data(store):
-                problems.append(
-                    "The store holds data but no changeset that could be read; its records alone"
-                    " still give back files: contrib/recover.py STORE TARGET --records-alone."
-                )
+            if not mine and _has_records(store, master, dataset_id, keep_lease):
+                mine = [headless(dataset_id, space.config.dataset.name, [])]
             if not mine:
                 made.add_dataset(dataset_id, space.config.dataset.name)
             problems += rebuild_into(made, store, master, mine, keep_lease)
+            if space.config.store.share:
+                Rebuilding(made, made.dataset(dataset_id)).share_contents()
             dataset, totals = made.dataset(dataset_id), made.queries.totals()
             changesets = len(made.queries.changesets(dataset.dataset_no))
             made.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -247,8 +202,9 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
     )
 
 
-def _holds_data(store: Store) -> bool:
-    return any(True for folder in FOLDERS for _ in store.list(f"{Shelf.DATA.value}/{folder}"))
+def _has_records(store: Store, master_key: bytes, dataset_id: bytes, report: Report) -> bool:
+    """Whether the store has data of a dataset of which no changeset can be read."""
+    return bool(Records(store, master_key, lambda _: None, report).of(dataset_id))
 
 
 def _unlock(

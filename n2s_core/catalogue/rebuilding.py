@@ -1,14 +1,28 @@
 """Writing a catalogue from what a store says."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.catalogue.losses import CHECKPOINT_IS_DUE
 from n2s_core.catalogue.pushes import INSERT_FILE, bind_rows
 from n2s_core.clock import now_ns
 from n2s_core.facts import Dataset
 from n2s_core.manifest import Head
-from n2s_core.model import LIVE, FileRow, ObjectRow, SegmentRow
-from n2s_core.relpath import RelPath
+from n2s_core.model import LIVE, LOST, FileRow, FileType, ObjectRow, SegmentRow
+from n2s_core.relpath import ROOT, RelPath, split
+from n2s_core.sealing import Kind
+
+PATHS_KEPT = 10_000
+_BLOBS = (
+    "SELECT file_hash, ?, f.object_no, record_offset, record_length FROM files f"
+    " JOIN objects o ON o.object_no = f.object_no WHERE o.size > 0 AND type = 1 AND f.size > 0"
+    " AND segments < 0 AND content IS NULL"
+)
+_SEGMENTS = (
+    "SELECT segment_hash, ?, s.object_no, record_offset, record_length FROM segments s"
+    " JOIN objects o ON o.object_no = s.object_no WHERE o.size > 0"
+)
 
 
 class Rebuilding:
@@ -85,6 +99,84 @@ class Rebuilding:
             self._verdicts.begin(self._changeset_no, frozenset(head.tags))
         return self._changeset_no
 
+    def begin_lost(self, number: int, identity: bytes | None) -> int:
+        """Open a changeset of which no head is left; its id is known from its successor, or not."""
+        self._changeset_no += 1
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT INTO changesets (changeset_no, dataset_no, number, changeset_id,"
+                " changeset_name, status, created_ns, stored_ns, plugin, complete, written,"
+                " touched, removed, unchanged, failed, bytes_read, bytes_stored, objects_stored,"
+                " files_delta, bytes_delta)"
+                " VALUES (?, ?, ?, ?, ?, 'stored', ?, ?, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+                (
+                    self._changeset_no,
+                    self._dataset.dataset_no,
+                    number,
+                    identity,
+                    "(from records alone)",
+                    now_ns(),
+                    now_ns(),
+                ),
+            )
+        return self._changeset_no
+
+    def date(self, packed_ns: int) -> None:
+        """When the open changeset was made, as its records say."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE changesets SET created_ns = ? WHERE changeset_no = ?",
+                (packed_ns, self._changeset_no),
+            )
+
+    def drop_impossible(self) -> list[RelPath]:
+        """Live paths below something that is no directory, which records alone may leave."""
+        no = self._dataset.dataset_no
+
+        @lru_cache(maxsize=PATHS_KEPT)
+        def is_possible(directory: RelPath) -> bool:
+            """Whether it, and what is above it, is a directory, or nothing is known of it."""
+            row = self._db.one(
+                "SELECT type FROM files WHERE dataset_no = ? AND path = ? AND valid_to = ?",
+                (no, directory, LIVE),
+            )
+            if row is not None and row[0] != FileType.DIRECTORY:
+                return False
+            return not directory or is_possible(split(directory)[0])
+
+        paths = self._db.stream(
+            "SELECT path FROM files WHERE dataset_no = ? AND valid_to = ? AND path <> ?",
+            (no, LIVE, ROOT),
+        )
+        found = [path for (path,) in paths if not is_possible(split(path)[0])]
+        self.apply([], found, [])
+        return found
+
+    def distrust(self) -> None:
+        """The tree may be wrong: the next push makes a changeset with a checkpoint of it."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE datasets SET changesets_since_checkpoint = ? WHERE dataset_no = ?",
+                (CHECKPOINT_IS_DUE, self._dataset.dataset_no),
+            )
+            self._db.execute(
+                "UPDATE files SET ctime_ns = ? WHERE dataset_no = ? AND path = ? AND valid_to = ?",
+                (LOST, self._dataset.dataset_no, ROOT, LIVE),
+            )
+
+    def share_contents(self) -> None:
+        """Contents that the store has are known, as they were, so that they can be shared."""
+        with self._db.transaction():
+            for kind, statement in (
+                (Kind.BLOB, _BLOBS),
+                (Kind.SEGMENT, _SEGMENTS),
+            ):
+                self._db.execute(
+                    "INSERT INTO contents (content_hash, kind, object_no, record_offset,"
+                    f" record_length) {statement} ON CONFLICT DO NOTHING",
+                    (int(kind),),
+                )
+
     def start_over(self) -> None:
         """Entries were lost: the tree begins anew with the checkpoint of the open changeset."""
         with self._db.transaction():
@@ -114,8 +206,8 @@ class Rebuilding:
             self._db.execute_many(INSERT_FILE, bind_rows(dataset_no, list(rows)))
             self._pushes.replace_segments(segments)
 
-    def finish(self, head: Head, entries_since_checkpoint: int, changesets: int) -> None:
-        """Make the last changeset the state of the dataset."""
+    def finish(self, head: Head | None, entries_since_checkpoint: int, changesets: int) -> None:
+        """Make the last changeset the state of the dataset; `head` is None when it is lost."""
         no, number = self._dataset.dataset_no, self._changeset_no
         with self._db.transaction(durable=True):
             row = self._db.one(
@@ -131,8 +223,8 @@ class Rebuilding:
                 " WHERE dataset_no = ?",
                 (
                     number,
-                    head.mark,
-                    head.using,
+                    None if head is None else head.mark,
+                    None if head is None else head.using,
                     int(row[0]),
                     int(row[1]),
                     entries_since_checkpoint,

@@ -42,9 +42,10 @@ class HeadObject:
 class Line:
     """The changesets of one dataset, oldest first, as far as they hang together.
 
-    `from_checkpoint` says that the first of them is to be read from its checkpoint. `problems`
-    name what is missing or damaged; the tree of the tip is right when there are none. `verdicts`
-    are those about its changesets.
+    `from_checkpoint` says that the first of them is to be read from its checkpoint. Numbers that
+    are not in the chain are those of changesets that are lost. `problems` name what is missing or
+    damaged; the tree of the tip is right when there are none. `verdicts` are those about its
+    changesets.
     """
 
     dataset_id: bytes
@@ -55,9 +56,16 @@ class Line:
     verdicts: list[StoredVerdict] = field(default_factory=list)
 
     @property
-    def tip(self) -> Head:
-        """The newest head."""
-        return self.chain[-1].head
+    def tip(self) -> Head | None:
+        """The newest head, if there is any."""
+        return self.chain[-1].head if self.chain else None
+
+    def lost_before(self, at: int) -> range:
+        """Numbers of the changesets that are lost between the head at this place and the last."""
+        head = self.chain[at].head
+        if head.parent is None or (at == 0 and self.from_checkpoint):
+            return range(0)
+        return range(self.chain[at - 1].head.number + 1 if at else 1, head.number)
 
 
 def read_heads(
@@ -144,15 +152,28 @@ def _line(dataset_id: bytes, members: dict[bytes, HeadObject], problems: list[st
     while (parent := chain[-1].head.parent) is not None:
         found = members.get(parent)
         if found is None or parent in seen:
-            return _broken(dataset_id, chain, parent, problems)
+            older = {
+                identity: one
+                for identity, one in members.items()
+                if one.head.number < chain[-1].head.number and identity not in seen
+            }
+            return _broken(dataset_id, chain, parent, older, problems)
         seen.add(parent)
         chain.append(found)
     chain.reverse()
-    return Line(dataset_id, tip.head.dataset, chain, problems=problems)
+    # After a rebuild from records alone a chain begins anew, with a list of the whole tree.
+    anew = chain[0].head.checkpoint is not None
+    return Line(dataset_id, tip.head.dataset, chain, from_checkpoint=anew, problems=problems)
 
 
-def _broken(dataset_id: bytes, chain: list[HeadObject], parent: bytes, problems: list[str]) -> Line:
-    """A chain whose older end is missing: begin at its oldest checkpoint, if it has one."""
+def _broken(
+    dataset_id: bytes,
+    chain: list[HeadObject],
+    parent: bytes,
+    older: dict[bytes, HeadObject],
+    problems: list[str],
+) -> Line:
+    """A chain with a gap: begin at its oldest checkpoint if it has one, else go on behind it."""
     name = chain[0].head.dataset
     broken = (
         f"Changeset {parent.hex()[:16]}, the parent of number {chain[-1].head.number} of dataset"
@@ -166,8 +187,17 @@ def _broken(dataset_id: bytes, chain: list[HeadObject], parent: bytes, problems:
                 " from there on everything can, thanks to its checkpoint."
             )
             return Line(dataset_id, name, kept, from_checkpoint=True, problems=[*problems, broken])
-    broken += " Files that were last stored before it are not in the rebuilt tree."
-    return Line(dataset_id, name, chain[::-1], problems=[*problems, broken])
+    broken += (
+        " What it stored was taken from the records alone, so files that it removed are back,"
+        " and old versions of files that it did not store again may be."
+    )
+    newer = chain[::-1]
+    if not older:
+        return Line(dataset_id, name, newer, problems=[*problems, broken])
+    line = _line(dataset_id, older, problems)
+    line.chain += newer
+    line.problems.append(broken)
+    return line
 
 
 @dataclass(frozen=True, slots=True)
