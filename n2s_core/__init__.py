@@ -24,30 +24,43 @@ if TYPE_CHECKING:
     from n2s_core.app.asking import list_files as list_files
     from n2s_core.app.asking import search as search
     from n2s_core.app.asking import where as where
+    from n2s_core.app.keeping import bring_back as bring_back
+    from n2s_core.app.keeping import forget as forget
+    from n2s_core.app.keeping import pin as pin
+    from n2s_core.app.keeping import prune as prune
+    from n2s_core.app.keeping import tag as tag
+    from n2s_core.app.keeping import unpin as unpin
     from n2s_core.app.standing import status as status
 
 __version__ = "0.1.0"
 __all__ = [
     "N2sError",
     "__version__",
+    "bring_back",
     "changesets",
     "diff",
     "doctor",
+    "forget",
     "history",
     "init",
     "list_files",
     "list_plugins",
+    "pin",
+    "prune",
     "pull",
     "push",
     "rebuild",
     "recover",
     "search",
     "status",
+    "tag",
+    "unpin",
     "verify",
     "watch",
     "where",
 ]
 _ASKING = frozenset({"changesets", "diff", "history", "list_files", "search", "where"})
+_KEEPING = frozenset({"bring_back", "forget", "pin", "prune", "tag", "unpin"})
 
 
 def __getattr__(name: str) -> object:
@@ -55,7 +68,8 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    room = "standing" if name == "status" else "asking" if name in _ASKING else "api"
+    rooms = ("standing", {"status"}), ("asking", _ASKING), ("keeping", _KEEPING)
+    room = next((room for room, names in rooms if name in names), "api")
     module = f"n2s_core.app.{room}"
     found: object = getattr(import_module(module), name)
     return found

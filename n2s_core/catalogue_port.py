@@ -71,7 +71,7 @@ class PushCatalogue(Protocol):
         """A number above those of all objects."""
 
     def record(self, changeset_no: int, result: BatchResult) -> None:
-        """The result of a batch, at once."""
+        """The result of a batch, at once. Raises Outdated when it refers to what is gone."""
 
     def record_segments(self, changeset_no: int, heard: list[StoredSegments]) -> None:
         """Confirmed segments of files that are still being stored."""

@@ -122,7 +122,7 @@ class WorkersTable:
 
 @dataclass(frozen=True, slots=True)
 class RetentionTable:
-    """`[retention]`: which changesets `n2s forget` keeps.
+    """`[retention]`: which changesets `n2s forget` keeps, and how long `n2s prune` waits.
 
     Numbers of changesets may be "unlimited"; durations are such as 14d or 1y6m.
     """
@@ -140,6 +140,7 @@ class RetentionTable:
     keep_within_monthly: str = ""
     keep_within_yearly: str = ""
     keep_tag: tuple[str, ...] = ()
+    grace: str = "24h"
 
 
 @dataclass(frozen=True, slots=True)

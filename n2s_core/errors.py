@@ -8,7 +8,8 @@ N2sError
 |-- MassRemoval           most of a dataset is gone, which is seldom meant (exit 2)
 |-- LeaseHeld             another push of this dataset is running (exit 2)
 |-- CatalogueError        the catalogue cannot be read or written (exit 2)
-|   `-- CatalogueBusy     another program writes into it all the time
+|   |-- CatalogueBusy     another program writes into it all the time
+|   `-- Outdated          a prune removed meanwhile what was to be referred to
 |-- StoreError            the store; never blames a source file
 |   |-- Missing           the object is not there
 |   |-- Refused           asking again will not help: credentials, quota, no such bucket, full
@@ -56,6 +57,10 @@ class CatalogueError(N2sError):
 
 class CatalogueBusy(CatalogueError):
     """Another program has been writing into the catalogue all the time that was waited."""
+
+
+class Outdated(CatalogueError):
+    """What was sealed refers to an object that a prune removed meanwhile; it is sealed again."""
 
 
 class StoreError(N2sError):

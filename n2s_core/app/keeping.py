@@ -1,15 +1,18 @@
-"""The public functions about which changesets are kept."""
+"""The public functions about which changesets are kept, and the room that the others take."""
 
 from collections.abc import Mapping, Sequence
 
 from n2s_core.app import retaining
 from n2s_core.app.answers import PathLike
-from n2s_core.app.api import workspace
+from n2s_core.app.api import silent, workspace
 from n2s_core.app.listings import ChangesetAnswer
+from n2s_core.app.pruning import PruneAnswer
+from n2s_core.app.pruning import prune as run_prune
 from n2s_core.app.retaining import ForgetAnswer
 from n2s_core.config import RetentionTable
 from n2s_core.errors import UsageError
-from n2s_core.retention import Policy, judged_policy
+from n2s_core.model import Report
+from n2s_core.retention import Duration, Policy, judged_policy
 
 
 def forget(
@@ -88,3 +91,20 @@ def tag(
     """Add tags to changesets, or remove them."""
     with workspace(root, config) as space:
         return retaining.tag(space, changeset_ids, add=add, remove=remove)
+
+
+def prune(
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    grace: str | None = None,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> PruneAnswer:
+    """Mark what only forgotten changesets need, and remove what was marked a `grace` ago.
+
+    `grace` is a duration in days and hours; without one that of the configuration counts.
+    """
+    with workspace(root, config) as space:
+        wait = Duration.parse(space.config.retention.grace if grace is None else grace)
+        return run_prune(space, grace_ns=wait.fixed_ns, dry_run=dry_run, report=report)

@@ -10,6 +10,7 @@ from pathlib import Path
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json
 from n2s_core.app.replaying import Replay
+from n2s_core.app.settling import settle
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
@@ -22,7 +23,7 @@ from n2s_core.errors import (
     KeyProblem,
     LeaseHeld,
 )
-from n2s_core.facts import Changeset, Lease
+from n2s_core.facts import Changeset, Dataset, Lease
 from n2s_core.faults import crash_point
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
 from n2s_core.flows.records import Records
@@ -99,10 +100,11 @@ def rebuild_into(
             into.add_objects(_listed(store, report))
             first = False
         reader = EntryReader(store, master_key, problems.append, report)
-        Replay(line, into, reader, records, problems).run()
+        replay = Replay(line, into, reader, records, problems)
+        replay.run()
         for one in line.chain:
             _note_origin(catalogue, one)
-        catalogue.verdicts.restore(dataset.dataset_no, line.verdicts)
+        problems += settle(catalogue, dataset, line.verdicts, replay.unread)
     problems += [
         f"{object_name(Shelf(lost.shelf), lost.digest)}, which files need, is missing or empty;"
         " 'n2s verify' names the files."
@@ -152,9 +154,9 @@ class RebuildAnswer:
 def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
     """Make the catalogue of a dataset anew and put it in the place of the old one, if there is one.
 
-    Raises LeaseHeld while a push or another rebuild of the dataset is running, or when one began
-    because this one stood still for too long, N2sError when nothing can be had; the old catalogue
-    then stays as it is.
+    Raises LeaseHeld while a push or another rebuild of the dataset or a prune is running, or when
+    one began because this one stood still for too long, N2sError when nothing can be had; the old
+    catalogue then stays as it is.
     """
     started_ns = now_ns()
     space.refuse_without_key()
@@ -273,9 +275,18 @@ class _Old:
         self._catalogue = Catalogue(self._path)
         self.keys = self._catalogue.key_objects()
         dataset = self._catalogue.dataset(self._dataset_id)
-        self._lease = self._catalogue.leases.acquire(dataset.dataset_no)
+        self._acquire(dataset)
         self._store_id = self._catalogue.store_id
         self._sealed = self._catalogue.pushes.pending(dataset.dataset_no)
+
+    def _acquire(self, dataset: Dataset) -> None:
+        assert self._catalogue is not None
+        self._catalogue.pruning.acquire()
+        try:
+            self._lease = self._catalogue.leases.acquire(dataset.dataset_no)
+        except LeaseHeld:
+            self._catalogue.pruning.release()
+            raise
 
     def finish_sealed(self, store: Store, master_key: bytes) -> None:
         """Store the head that a push which did not finish had fixed.
@@ -304,6 +315,7 @@ class _Old:
         if self._catalogue is not None and self._lease is not None:
             with contextlib.suppress(CatalogueError):
                 self._catalogue.leases.renew(self._lease)
+                self._catalogue.pruning.renew()
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Close it; after a failure it stays in use, so the lease goes back."""
@@ -312,6 +324,7 @@ class _Old:
         if kind is not None and self._lease is not None:
             with contextlib.suppress(CatalogueError):
                 self._catalogue.leases.release(self._lease)
+                self._catalogue.pruning.release()
         self._catalogue.close()
 
 

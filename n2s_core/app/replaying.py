@@ -1,8 +1,9 @@
 """The changesets of a dataset, read from a store and applied to an empty catalogue."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from n2s_core.app.settling import Unread
 from n2s_core.catalogue.rebuilding import Rebuilding
 from n2s_core.errors import DamageError, Missing
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line
@@ -17,7 +18,8 @@ from n2s_core.rows import row_of
 class Replay:
     """The changesets of one line, applied one after the other.
 
-    What of a changeset is lost is taken from the records that were written for it.
+    What of a changeset is lost is taken from the records that were written for it. `unread` are
+    lists of pieces that could not be read: no loss if nobody needs them.
     """
 
     line: Line
@@ -27,6 +29,7 @@ class Replay:
     problems: list[str]
     since: int = 0
     changesets: int = 0
+    unread: list[Unread] = field(default_factory=list)
 
     def run(self) -> None:
         """All of them."""
@@ -62,7 +65,7 @@ class Replay:
     def _changeset(self, one: HeadObject, number: int, *, whole: bool) -> None:
         source = self.reader.checkpoint(one) if whole else self.reader.changeset(one)
         for entries in source:
-            _apply(entries, number, self.into, self.reader, self.problems)
+            self._apply(entries, number, self.reader, self.problems)
             self.since += len(entries)
 
     def _again(self, one: HeadObject, number: int, *, whole: bool) -> None:
@@ -77,7 +80,7 @@ class Replay:
         )
         silent = replace(self.reader, on_damage=lambda _why: None)
         for entries in silent.checkpoint(one) if whole else silent.changeset(one):
-            _apply(entries, number, self.into, silent, [])
+            self._apply(entries, number, silent, [])
 
     def _lost(self, numbers: Iterable[int], last_identity: bytes | None) -> None:
         """Changesets of which no head is left."""
@@ -95,7 +98,7 @@ class Replay:
 
     def _written_for(self, holdings: list[Holding], number: int) -> None:
         for entries in self.records.entries(holdings):
-            _apply(entries, number, self.into, self.reader, self.problems)
+            self._apply(entries, number, self.reader, self.problems)
 
     def _leave_out_impossible(self) -> None:
         for path in self.into.drop_impossible():
@@ -103,40 +106,43 @@ class Replay:
                 f"{show(path) or '.'} is below something that is no directory and was left out."
             )
 
+    def _apply(
+        self, entries: list[Entry], number: int, reader: EntryReader, problems: list[str]
+    ) -> None:
+        """One record's entries; of several for one path the last counts."""
+        rows: dict[RelPath, FileRow] = {}
+        removed: dict[RelPath, None] = {}
+        segments: list[SegmentRow] = []
+        for entry in entries:
+            path = entry.node["p"]
+            if entry.op is Op.REMOVE:
+                rows.pop(path, None)
+                removed[path] = None
+                continue
+            try:
+                row = rows[path] = row_of(entry, number, self.into.number_of)
+                if "q" in entry.node and row.blob_id is not None:
+                    segments += self._segments(entry, number, reader)
+            except DamageError as error:
+                problems.append(f"{show(path)}: {error}")
+        self.into.apply(list(rows.values()), list(removed), segments)
 
-def _apply(
-    entries: list[Entry],
-    number: int,
-    into: Rebuilding,
-    reader: EntryReader,
-    problems: list[str],
-) -> None:
-    """One record's entries; of several for one path the last counts."""
-    rows: dict[RelPath, FileRow] = {}
-    removed: dict[RelPath, None] = {}
-    segments: list[SegmentRow] = []
-    for entry in entries:
-        path = entry.node["p"]
-        if entry.op is Op.REMOVE:
-            rows.pop(path, None)
-            removed[path] = None
-            continue
+    def _segments(self, entry: Entry, number: int, reader: EntryReader) -> list[SegmentRow]:
         try:
-            row = rows[path] = row_of(entry, number, into.number_of)
-            if "q" in entry.node and row.blob_id is not None:
-                parts = reader.segments(entry)
-                segments.extend(
-                    SegmentRow(
-                        row.blob_id or b"",
-                        part.file_offset,
-                        part.length,
-                        part.segment_hash,
-                        into.number_of(part.ref.digest or b""),
-                        part.ref.offset,
-                        part.ref.length,
-                    )
-                    for part in parts
-                )
+            parts = reader.segments(entry)
         except (DamageError, Missing) as error:
-            problems.append(f"{path!r}: {error}")
-    into.apply(list(rows.values()), list(removed), segments)
+            path, digest = entry.node["p"], entry.own[0].digest or b""
+            self.unread.append(Unread(path, number, digest, str(error)))
+            return []
+        return [
+            SegmentRow(
+                entry.node["b"],
+                part.file_offset,
+                part.length,
+                part.segment_hash,
+                self.into.number_of(part.ref.digest or b""),
+                part.ref.offset,
+                part.ref.length,
+            )
+            for part in parts
+        ]

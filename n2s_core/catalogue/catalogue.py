@@ -8,6 +8,7 @@ from n2s_core.catalogue.damages import Damages
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.debts import Debts
 from n2s_core.catalogue.leases import Leases
+from n2s_core.catalogue.pruning import Pruning
 from n2s_core.catalogue.pushes import Pushes
 from n2s_core.catalogue.queries import Queries
 from n2s_core.catalogue.verdicts import Verdicts
@@ -44,6 +45,7 @@ class Catalogue:
         self.debts = Debts(self.db)
         self.damages = Damages(self.db)
         self.verdicts = Verdicts(self.db)
+        self.pruning = Pruning(self.db, self.leases)
 
     @classmethod
     def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":

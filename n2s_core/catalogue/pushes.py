@@ -144,14 +144,18 @@ class Pushes(Lookups):
         """Where the pieces of files lie, instead of what was known of them; in a transaction.
 
         The same content at the same path may have been stored again, after its first copy was
-        found to be damaged, and may have been cut elsewhere.
+        found to be damaged, and may have been cut elsewhere. Older lists in the store still lead to
+        the older pieces, so their objects stay in use.
         """
         if not segments:
             return
+        blobs = [(blob_id,) for blob_id in {one.blob_id for one in segments}]
         self._db.execute_many(
-            "DELETE FROM segments WHERE blob_id = ?",
-            [(blob_id,) for blob_id in {one.blob_id for one in segments}],
+            "INSERT INTO older_segments (blob_id, object_no) SELECT DISTINCT blob_id, object_no"
+            " FROM segments WHERE blob_id = ? ON CONFLICT DO NOTHING",
+            blobs,
         )
+        self._db.execute_many("DELETE FROM segments WHERE blob_id = ?", blobs)
         self._db.execute_many(
             "INSERT INTO segments (blob_id, file_offset, length, segment_hash, object_no,"
             " record_offset, record_length) VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -179,6 +179,32 @@ Table(
     _number("found_ns"),
 )
 Table(
+    "older_segments",
+    TABLES,
+    Column("blob_id", LargeBinary, primary_key=True),
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Table(
+    "marked",
+    TABLES,
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    _number("marked_ns"),
+)
+Table(
+    "doomed",
+    TABLES,
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False),
+    _number("size"),
+)
+Table(
+    "strangers",
+    TABLES,
+    Column("digest", LargeBinary, primary_key=True),
+    sqlite_with_rowid=False,
+)
+Table(
     "verdicts",
     TABLES,
     Column("verdict_no", Number, primary_key=True),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.catalogue.claims import claim
 from n2s_core.errors import LeaseHeld
 from n2s_core.facts import Changeset, Dataset, Lease, LiveRow, LiveStat
 from n2s_core.faults import crash_point
@@ -150,9 +151,13 @@ class PushSession:
         return self._pushes.next_object_no()
 
     def record(self, changeset_no: int, result: BatchResult) -> None:
-        """Everything in the result of a batch, at once."""
+        """Everything in the result of a batch, at once.
+
+        Raises Outdated when a prune removed meanwhile what it refers to.
+        """
         with self._db.transaction():
             self._guard()
+            claim(self._db, result)
             self._pushes.record(self.dataset.dataset_no, changeset_no, result)
             if result.debts:
                 self._catalogue.debts.add(result.debts)

@@ -98,7 +98,7 @@ class Verdicts:
     def _numbers(self, dataset_no: int) -> dict[bytes, int]:
         rows = self._db.all(
             "SELECT changeset_id, changeset_no FROM changesets"
-            " WHERE dataset_no = ? AND status = 'stored'",
+            " WHERE dataset_no = ? AND status = 'stored' AND changeset_id IS NOT NULL",
             (dataset_no,),
         )
         return {bytes(row[0]): int(row[1]) for row in rows}

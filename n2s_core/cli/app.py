@@ -39,6 +39,7 @@ COMMANDS = {
     "store": STORING,
     "rebuild-objects": STORING,
     "forget": RETAINING,
+    "prune": RETAINING,
     "pin": RETAINING,
     "unpin": RETAINING,
     "tag": RETAINING,

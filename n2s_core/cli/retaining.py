@@ -1,4 +1,4 @@
-"""The commands about which changesets are kept: forget, pin, unpin, tag."""
+"""The commands about which changesets are kept: forget, prune, pin, unpin, tag."""
 # ruff: noqa: PLC0415 - a command imports what it runs, when it runs
 
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from n2s_core.cli.running import Output
-from n2s_core.cli.text import table, time_text
+from n2s_core.cli.text import size_text, table, time_text
 from n2s_core.cli.words import changeset_ids
 from n2s_core.errors import UsageError
 
@@ -109,7 +109,35 @@ def _say_forgotten(out: Output, done: "ForgetAnswer") -> int:
     would = "would be " if done.dry_run else ""
     out.summary(f"{len(done.kept)} kept, {len(done.forgotten)} {would}forgotten")
     if done.forgotten and not done.dry_run:
-        out.note("'n2s forget --bring-back ID' takes one back.")
+        out.note("'n2s prune' frees their room; until then 'n2s forget --bring-back ID' works.")
+    return 0
+
+
+def prune_command(
+    out: Output,
+    *,
+    grace: Annotated[
+        str | None,
+        typer.Option(
+            "--grace", metavar="DURATION", help="Remove what was marked so long ago, such as 24h."
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+) -> int:
+    """Remove from the store what only forgotten changesets need."""
+    from n2s_core.app.keeping import prune
+
+    with out.progress() as report:
+        found = prune(config=out.config, grace=grace, dry_run=dry_run, report=report)
+    if out.json:
+        out.document(found.to_json())
+        return 0
+    done, would = found.done, "would be " if dry_run else ""
+    out.summary(
+        f"{done.removed.objects} objects ({size_text(done.removed.bytes)}) {would}removed,"
+        f" {done.waiting.objects} ({size_text(done.waiting.bytes)}) wait for their time of grace;"
+        f" {done.swept} changesets and {done.versions} versions {would}gone, {found.seconds:.1f} s"
+    )
     return 0
 
 

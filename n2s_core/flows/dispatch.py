@@ -7,15 +7,15 @@ import stat as statlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from n2s_core import segments as cutting
 from n2s_core.catalogue_port import PushCatalogue
-from n2s_core.errors import N2sError
+from n2s_core.errors import N2sError, Outdated
 from n2s_core.facts import LiveStat
 from n2s_core.faults import crash_point
 from n2s_core.flows.compare import Difference
-from n2s_core.jobs import Batch, BatchResult, Item, Known, StoredSegments
+from n2s_core.jobs import Batch, BatchResult, Item, Known, Located, StoredSegments
 from n2s_core.model import LOST, Failure, FileType, Progress, Report
 from n2s_core.ports import Executor
 from n2s_core.reading import Directories, inode_number
@@ -26,6 +26,7 @@ MOST_BYTES = 32 << 20
 OBJECT_NUMBERS = 1 << 24
 MOST_FAILURES = 10_000
 WAIT_S = 2.0
+SEAL_AGAIN = 5
 Inode = tuple[bytes, int]
 
 
@@ -84,7 +85,7 @@ class Dispatcher:
     _removed_bytes: int = 0
     _weight: int = 0
     _next_object: int = 0
-    _running: "dict[Future[BatchResult], set[Inode]]" = field(default_factory=dict)
+    _running: "dict[Future[BatchResult], tuple[Batch, set[Inode]]]" = field(default_factory=dict)
     _open_inodes: set[Inode] = field(default_factory=set)
     _inodes_under_way: set[Inode] = field(default_factory=set)
     _waiting: list[tuple[Difference, Inode]] = field(default_factory=list)
@@ -169,9 +170,7 @@ class Dispatcher:
         if regular:
             size = stat.st_size
             if size > cutting.LARGE or (known is not None and known.row.segments >= 0):
-                lost = known is not None and known.row.ctime_ns == LOST
-                blob = None if known is None or lost else known.row.blob_id
-                segments = self.catalogue.segments_of(found.path, blob) or None
+                segments = self._segments(found.path, known)
             self._weight += size
             self._bytes += size
         self._append(Item(found.path, mount, regular, known, segments=segments))
@@ -210,7 +209,7 @@ class Dispatcher:
         while len(self._running) >= self.workers.width + 1:
             self._collect()
         future = self.workers.executor().submit(self.workers.remote_seal, batch)
-        self._running[future] = self._open_inodes
+        self._running[future] = batch, self._open_inodes
         self._open_inodes = set()
         self.report(Progress("storing", self._files, self._bytes))
 
@@ -221,10 +220,10 @@ class Dispatcher:
                 self._settle_links()
             batch = self._batch(inline=True)
             if batch is not None and not self._running:
-                self._record(self.workers.seal(batch))
+                self._record(batch, self.workers.seal(batch))
             elif batch is not None:
                 future = self.workers.executor().submit(self.workers.remote_seal, batch)
-                self._running[future] = self._open_inodes
+                self._running[future] = batch, self._open_inodes
             self._open_inodes = set()
             self._drain()
             self._inodes_under_way.clear()
@@ -237,13 +236,13 @@ class Dispatcher:
         done, _ = wait(self._running, timeout=WAIT_S, return_when=FIRST_COMPLETED)
         self._hear()
         for future in done:
-            inodes = self._running.pop(future)
+            batch, inodes = self._running.pop(future)
             try:
                 result = future.result()
             except N2sError:
                 self._save_rest()
                 raise
-            self._record(result)
+            self._record(batch, result)
             self._inodes_under_way -= inodes
         self.catalogue.renew_lease()
 
@@ -251,9 +250,9 @@ class Dispatcher:
         """A batch failed, which ends the push; what the others had confirmed is recorded first."""
         self._hear()
         while self._running:
-            future, _ = self._running.popitem()
+            future, (batch, _) = self._running.popitem()
             with contextlib.suppress(N2sError):  # the first error is the one that is raised
-                self._record(future.result())
+                self._record(batch, future.result())
 
     def _hear(self) -> None:
         """Record segments of large files that were confirmed while their batch goes on."""
@@ -264,18 +263,55 @@ class Dispatcher:
         if heard:
             self.catalogue.record_segments(self.changeset_no, heard)
 
-    def _record(self, result: BatchResult) -> None:
+    def _record(self, batch: Batch, result: BatchResult) -> None:
         self._hear()
         crash_point("batch-sealed")
+        attempts = iter(range(SEAL_AGAIN))
+        while not self._recorded(result, again=next(attempts, None) is not None):
+            debts, result = result.debts, self._seal_again(batch)
+            result.debts[:0] = debts
+            self._hear()
+        crash_point("batch-recorded")
         self.failed += len(result.failures)
         self.refreshed += len(result.refreshed)
         self.vanished += len(result.vanished)
         self.requests.update(result.requests)
         room = MOST_FAILURES - len(self.failures)
         self.failures.extend(result.failures[:room])
-        self.catalogue.record(self.changeset_no, result)
-        crash_point("batch-recorded")
         for path in result.vanished:
             live: LiveStat | None = self.catalogue.live_stat(path)
             if live is not None and live.type != FileType.DIRECTORY:
                 self._remove(Difference(path, None, live))
+
+    def _recorded(self, result: BatchResult, *, again: bool) -> bool:
+        """Whether it could be recorded; what it brought into the store is known in any case.
+
+        Raises Outdated when it is not to be tried `again`.
+        """
+        try:
+            self.catalogue.record(self.changeset_no, result)
+        except Outdated:
+            self.catalogue.record_objects(self.changeset_no, result.objects)
+            if not again:
+                raise
+            return False
+        return True
+
+    def _seal_again(self, batch: Batch) -> BatchResult:
+        """Seal a batch anew that referred to what a prune removed meanwhile.
+
+        Links are read like other files, which restores as the same link.
+        """
+        items = []
+        for item in batch.items:
+            known = self.catalogue.known(item.path)
+            segments = self._segments(item.path, known) if item.segments else None
+            items.append(Item(item.path, item.mount, item.regular, known, segments=segments))
+        fresh = replace(batch, object_base=self._next_object, items=items)
+        self._next_object += OBJECT_NUMBERS
+        return self.workers.seal(fresh)
+
+    def _segments(self, path: RelPath, known: Known | None) -> dict[bytes, Located] | None:
+        """Confirmed pieces that the path may use; none of a version that the store lost."""
+        blob = None if known is None or known.row.ctime_ns == LOST else known.row.blob_id
+        return self.catalogue.segments_of(path, blob) or None

@@ -121,6 +121,21 @@ def _read_first(data: bytes, digest: bytes, master_key: bytes) -> HeadObject | S
     return HeadObject(identity, digest, len(data), Head.parse(first.meta), whole)
 
 
+def dataset_of(data: bytes, master_key: bytes) -> bytes | None:
+    """The dataset that an object in `changesets/` is about; None when that cannot be read.
+
+    Nothing (b"") for a decision of somebody who may not decide.
+    """
+    try:
+        first = next((one for _, _, one in ObjectReader(data, master_key).records(_raise)), None)
+        found = None if first is None else first.meta.get("d")
+    except DamageError:
+        return None
+    if first is not None and first.kind == Kind.FORGET and data[KEY_MODE_AT] != KeyMode.MASTER:
+        return b""
+    return found if isinstance(found, bytes) else None
+
+
 def _raise(problem: str) -> None:
     raise DamageError(problem)
 

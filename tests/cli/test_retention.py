@@ -82,3 +82,27 @@ def test_pins_and_tags_keep(victim: Program) -> None:
     assert victim.json("unpin", one)[0]["pinned"] is False
     assert "add and remove" in victim.json("tag", "bend", two, "a", code=2)["error"]
     assert "tag" in victim.json("tag", "add", two, "a,b", code=2)["error"]
+
+
+def test_a_prune_says_what_it_would_do_and_does_it(victim: Program) -> None:
+    three, two, one = ids(victim)
+    victim.run("forget", "--keep-last", "1")
+    waiting = victim.json("prune")
+    assert (waiting["objects_removed"], waiting["changesets"]) == (0, 0)
+    assert (waiting["grace_seconds"], waiting["dry_run"]) == (24 * 3600, False)
+    text = victim.config.read_text()
+    victim.config.write_text(f'{text}\n[retention]\ngrace = "0h"\n')
+    rehearsal = victim.json("prune", "--dry-run")
+    before = victim.objects("data")
+    done = victim.json("prune")
+    assert {**done, "dry_run": True, "seconds": 0} == {**rehearsal, "seconds": 0}
+    assert done["objects_removed"] == len(before) - len(victim.objects("data"))
+    assert "0 objects (0 B) removed, 0 (0 B) wait" in victim.run("prune").out
+    assert [each["swept"] for each in victim.json("changesets", "--all")] == [False, True, True]
+    for words in (("pull", "--target-path", victim.home / "t"), ("list",), ("status",)):
+        assert "pruned" in victim.json(*words, "--changeset-id", two, code=2)["error"]
+    assert "pruned" in victim.json("forget", "--bring-back", one, code=2)["error"]
+    victim.run("pull", "--target-path", victim.home / "t", "--changeset-id", three)
+    victim.run("verify")
+    assert "days and hours" in victim.json("prune", "--grace", "1y", code=2)["error"]
+    assert "duration" in victim.json("prune", "--grace", "soon", code=2)["error"]

@@ -1,0 +1,110 @@
+"""Building and running of a prune."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from n2s_core.app.answers import Json
+from n2s_core.app.delivering import deliver
+from n2s_core.app.retaining import Known, give
+from n2s_core.app.workspace import Workspace
+from n2s_core.clock import now_ns
+from n2s_core.errors import CatalogueError
+from n2s_core.facts import Dataset
+from n2s_core.flows.prune import Prune, Pruned
+from n2s_core.flows.rebuild import dataset_of
+from n2s_core.layout import Shelf, parse_name
+from n2s_core.model import Report
+
+
+@dataclass(frozen=True, slots=True)
+class PruneAnswer:
+    """What a prune did, or of a dry run would do; `grace_ns` is the time it waits."""
+
+    done: Pruned
+    grace_ns: int
+    dry_run: bool
+    seconds: float
+
+    def to_json(self) -> Json:
+        """The keys of docs/commands.md."""
+        return {
+            "changesets": self.done.swept,
+            "versions": self.done.versions,
+            "objects_removed": self.done.removed.objects,
+            "bytes_removed": self.done.removed.bytes,
+            "objects_waiting": self.done.waiting.objects,
+            "bytes_waiting": self.done.waiting.bytes,
+            "grace_seconds": self.grace_ns // 1_000_000_000,
+            "dry_run": self.dry_run,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def prune(space: Workspace, *, grace_ns: int, dry_run: bool, report: Report) -> PruneAnswer:
+    """Run it for every dataset of the catalogue.
+
+    Raises LeaseHeld while another prune or a rebuild is running, StoreError; the next prune then
+    goes on with what is left.
+    """
+    started_ns = now_ns()
+    pruning = space.catalogue.pruning
+    flow = Prune(
+        catalogue=pruning,
+        store=space.store,
+        sweep=lambda before_ns: _sweep(space, before_ns),
+        report=report,
+        grace_ns=grace_ns,
+    )
+    if dry_run:
+        done = flow.rehearse(started_ns)
+    else:
+        space.begin_unlock()
+        pruning.acquire()
+        try:
+            space.check_store()
+            space.master_key()
+            deliver(space)
+            _refuse_strangers(space)
+            done = flow.run(started_ns)
+        finally:
+            pruning.release()
+    return PruneAnswer(done, grace_ns, dry_run, (now_ns() - started_ns) / 1e9)
+
+
+def _refuse_strangers(space: Workspace) -> None:
+    """Raises CatalogueError when another catalogue pushed these datasets, or decided about them.
+
+    What its changesets need is not known here. The store is listed before the catalogue is asked,
+    so a push that runs is known.
+    """
+    ours = {one.dataset_id for one in space.catalogue.datasets()}
+    for found in list(space.store.list(Shelf.CHANGESETS.value)):
+        parsed = parse_name(found.name)
+        if parsed is None or space.catalogue.pruning.is_known(parsed[1]):
+            continue
+        dataset_id = dataset_of(space.store.get(found.name), space.master_key())
+        if dataset_id is not None and dataset_id not in ours:
+            space.catalogue.pruning.note_stranger(parsed[1])
+            continue
+        message = (
+            f"The store has {found.name}, which this catalogue does not know and which"
+            f" {'cannot be read' if dataset_id is None else 'is about the same dataset'}: nothing"
+            " is removed, because that may need it. 'n2s rebuild' reads the store again."
+        )
+        raise CatalogueError(message)
+
+
+def _sweep(space: Workspace, before_ns: int) -> int:
+    """Declare swept what was marked up to a time; the store knows when this returns."""
+    return sum(_sweep_one(space, dataset, before_ns) for dataset in space.catalogue.datasets())
+
+
+def _sweep_one(space: Workspace, dataset: Dataset, before_ns: int) -> int:
+    due: list[bytes] = []
+
+    def decide(_rows: Known, _made_ns: int) -> dict[str, Iterable[bytes]]:
+        due[:] = space.catalogue.pruning.due(dataset.dataset_no, before_ns)
+        return {"swept": due}
+
+    give(space, dataset, decide)
+    return len(due)
