@@ -8,13 +8,14 @@ TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr \
 	snapper:snapper btrbk:btrbk shellcheck:shellcheck systemd:systemd-analyze \
 	openssh-server:sshd rclone:/usr/bin/rclone
 
-.PHONY: help demo test test-zfs check bench bench-stores clean FORCE
+.PHONY: help demo test test-zfs check torture bench bench-stores clean FORCE
 
 help:
 	@echo 'make demo    push a small tree twice, restore it, break it, recover it'
 	@echo 'make test    the test suite, with every real part that it needs (JOBS=2, ARGS="-k name")'
 	@echo 'make test-zfs  what needs a kernel with ZFS, here or in a virtual machine (slow)'
 	@echo 'make check   style, types, floors'
+	@echo 'make torture  kill, break and fill it for MINUTES=5, and count what is lost (SEED=1)'
 	@echo 'make bench   compare with restic and borg (ARGS="--cases a,c --rounds 1"); takes a while'
 	@echo 'make bench-stores  compare with rclone copy on S3, SFTP and WebDAV (ARGS="--size 200")'
 	@echo 'make clean   remove what the others made'
@@ -40,6 +41,12 @@ test-zfs: .venv/made-test
 	  -v "$$(.venv/bin/python -c 'import sys; print(sys.base_prefix)'):ro" -t 14400 \
 	  -e N2S_TEST_SEEDS="$${N2S_TEST_SEEDS:-5}" -e N2S_TEST_CASES="$$N2S_TEST_CASES" -- $(ZFS_TESTS); \
 	else echo 'There is no ZFS here. ZFS_VM=PROGRAM names one that runs a command where there is.'; exit 2; fi
+
+# MINUTES=60 tries more, another SEED tries other things; disks are filled by root alone.
+MINUTES ?= 5
+SEED ?= 1
+torture: .venv/made-test
+	@$(RUN) tests.torture --minutes $(MINUTES) --seed $(SEED) --report docs/reliability.md $(ARGS)
 
 bench: .venv/made-bench
 	@.venv/bin/python contrib/bench/run.py $(ARGS)

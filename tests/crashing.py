@@ -20,6 +20,15 @@ from n2s_core.app.workspace import Workspace
 from n2s_core.flows import dispatch
 
 ITEMS = 20
+EVERY_PUSH = (
+    "changeset-begun", "batches-done", "head-sealed", "head-stored", "finish-uncommitted",
+    "finished",
+)  # fmt: skip
+EVERY_BATCH = (
+    "batch-sealed", "record-uncommitted", "batch-recorded", "object-confirmed",
+    "store-put-written", "store-put-renamed",
+)  # fmt: skip
+POINTS = (*EVERY_PUSH, *EVERY_BATCH, "entries-stored")
 
 
 class Here(Executor):

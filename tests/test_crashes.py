@@ -4,11 +4,9 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +16,11 @@ from blake3 import blake3
 from n2s_core.app import pushing
 from n2s_core.app.pool import WorkerDied
 from n2s_core.flows import dispatch
-from n2s_core.packs import ObjectReader
-from n2s_core.sealing import Kind
 from tests import crashing
 from tests.conftest import Dataset, environment
+from tests.crashing import EVERY_BATCH, EVERY_PUSH
 from tests.edits import Editor
-
-PROGRAM = Path(crashing.__file__)
-EVERY_PUSH = [
-    "changeset-begun", "batches-done", "head-sealed", "head-stored", "finish-uncommitted",
-    "finished",
-]  # fmt: skip
-EVERY_BATCH = [
-    "batch-sealed", "record-uncommitted", "batch-recorded", "object-confirmed",
-    "store-put-written", "store-put-renamed",
-]  # fmt: skip
-
-
-def start(dataset: Dataset, how: str, crash_at: str = "") -> "subprocess.Popen[str]":
-    command = [sys.executable, str(PROGRAM), str(dataset.config), how]
-    return subprocess.Popen(
-        command,
-        env=environment(N2S_CRASH_AT=crash_at),
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+from tests.stored import confirmed, records, start
 
 
 def crash(dataset: Dataset, crash_at: str) -> None:
@@ -73,33 +50,6 @@ def change(dataset: Dataset, seed: int) -> None:
     large.write_bytes(data[:200_000] + b"%d" % seed + data[200_000:])
     for number in range(30):
         (dataset.root / f"new-{seed}-{number}").write_bytes(b"%d %d" % (seed, number))
-
-
-def records(dataset: Dataset) -> "Counter[tuple[int, bytes, bytes]]":
-    """(kind, path, hash) of every stored content."""
-    key = dataset.master_key()
-    found: Counter[tuple[int, bytes, bytes]] = Counter()
-    for path in dataset.objects("data").values():
-        if path.name.startswith("."):
-            continue
-        for _, _, record in ObjectReader(path.read_bytes(), key).records(pytest.fail):
-            if record.kind in (Kind.BLOB, Kind.SEGMENT):
-                found[record.kind, record.meta["p"], record.meta["h"]] += 1
-    return found
-
-
-def confirmed(dataset: Dataset) -> set[tuple[int, bytes, bytes]]:
-    """What the dead push had recorded as stored: contents of files, and pieces of large ones."""
-    with sqlite3.connect(dataset.catalogue) as db:
-        blobs = db.execute(
-            "SELECT path, file_hash FROM files WHERE content IS NULL AND segments < 0 AND size > 0"
-            " AND type = 1 AND valid_from IN"
-            " (SELECT changeset_no FROM changesets WHERE status <> 'stored')"
-        ).fetchall()
-        pieces = db.execute("SELECT path, segment_hash FROM loose_segments").fetchall()
-    db.close()
-    found = {(int(Kind.BLOB), path, digest) for path, digest in blobs}
-    return found | {(int(Kind.SEGMENT), path, digest) for path, digest in pieces}
 
 
 def assert_recovered(dataset: Dataset) -> None:

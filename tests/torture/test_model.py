@@ -1,0 +1,28 @@
+"""A short random run of the model, with the same seeds each time; `make torture` goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from n2s_core.app import pushing
+from tests import crashing
+from tests.torture import model
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("N2S_PASSPHRASE", "a passphrase for tests")
+        base: Path = tmp_path_factory.mktemp("model") / "template"
+        yield model.prepared(base)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_what_comes_out_is_what_the_model_says(
+    template: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    crashing.make_small(monkeypatch.setattr)
+    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    counts = model.run(template, number, examples=50)
+    assert all(counts[name] for name in model.rules()), counts
