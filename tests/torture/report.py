@@ -22,8 +22,9 @@ def write(page: Path, rows: dict[str, Count], *, minutes: float, seed: int) -> N
     """Put the table between the markers of a page; everything else stays."""
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
+    release = ".".join(platform.release().split(".")[:2])
     how = (
-        f"`make torture MINUTES={minutes:g} SEED={seed}`, Linux {platform.release()},"
+        f"`make torture MINUTES={minutes:g} SEED={seed}`, Linux {release},"
         f" Python {platform.python_version()}, {os.cpu_count()} processors:"
     )
     page.write_text(f"{before}{BEGIN}\n{how}\n\n{table(rows)}\n{END}{after}")
