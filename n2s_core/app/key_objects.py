@@ -11,6 +11,7 @@ from n2s_core.app.answers import Json
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import iso, now_ns
 from n2s_core.errors import DamageError, FormatError, KeyProblem, Missing, UsageError
+from n2s_core.faults import crash_point
 from n2s_core.keys import KdfCost, KeyFacts
 from n2s_core.layout import Shelf, object_name
 from n2s_core.ports import Store
@@ -153,6 +154,7 @@ class KeyObjects:
         digest = blake3(data).digest()
         name = object_name(Shelf.KEYS, digest)
         self._store.put(name, [data], len(data))
+        crash_point("key-stored")
         try:
             opened = keys.unwrap(self._store.get(name), secret)
         except (Missing, DamageError):
@@ -163,6 +165,7 @@ class KeyObjects:
             raise KeyProblem(message)
         if self._catalogue is not None:
             self._catalogue.remember_key(digest, data)
+        crash_point("key-added")
         self.in_store[digest] = self.kept[digest] = data
         return digest
 
@@ -175,6 +178,7 @@ class KeyObjects:
             )
             raise UsageError(message)
         self._store.delete(object_name(Shelf.KEYS, digest))
+        crash_point("key-deleted")
         if self._catalogue is not None:
             self._catalogue.forget_key(digest)
         self.in_store.pop(digest, None)

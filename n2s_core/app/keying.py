@@ -27,6 +27,9 @@ ACTIONS = {
 }
 
 
+LONGEST_LABEL = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class KeyOrder:
     """What the user wants of `key`; None: not said. `what` is the id, or the file of a key."""
@@ -83,7 +86,9 @@ def _judge(action: str, order: KeyOrder) -> None:
     if strange := sorted(said - ACTIONS[action]):
         message = f"'key {action}' takes no {_word(strange[0])}."
         raise UsageError(message)
-    if action == REMOVE and not order.what:
+    if order.label is not None and not _is_short_text(order.label):
+        message = f"--label takes UTF-8 text of {LONGEST_LABEL} bytes at most."
+    elif action == REMOVE and not order.what:
         message = "'key remove' needs the id of a key, or the beginning of one."
     elif action == IMPORT and not order.what:
         message = "'key import' needs a key file, or a file with the words of a key page."
@@ -94,6 +99,13 @@ def _judge(action: str, order: KeyOrder) -> None:
     else:
         return
     raise UsageError(message)
+
+
+def _is_short_text(text: str) -> bool:
+    try:
+        return len(text.encode()) <= LONGEST_LABEL
+    except UnicodeEncodeError:
+        return False
 
 
 def _word(name: str) -> str:

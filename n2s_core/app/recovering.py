@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,15 +92,21 @@ def _choose(lines: list[Line], wanted: str | None, url: str) -> Line:
     found = [line for line in lines if wanted is None or line.name == wanted]
     if wanted is not None and not found:
         found = [line for line in lines if line.dataset_id.hex() == wanted.lower()]
-    listed = ", ".join(sorted(f"{line.name} ({line.dataset_id.hex()})" for line in lines))
+    names = Counter(line.name for line in lines)
+    listed = ", ".join(
+        sorted(
+            f"{line.name} ({line.dataset_id.hex()})" if names[line.name] > 1 else line.name
+            for line in lines
+        )
+    )
     if len(found) == 1:
         return found[0]
     if not lines:
         message = f"The store {url} holds no changesets; there is nothing to recover."
     elif found:
         message = (
-            f"The store holds several such datasets: {listed}. Choose one with --dataset, by its"
-            " name or its id."
+            f"The store holds several datasets: {listed}. Choose one with --dataset, by name or,"
+            " where two have the same, by id."
         )
     else:
         message = f"The store has no dataset {wanted!r}; it has {listed}."

@@ -30,7 +30,7 @@ def key_command(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID|FILE]",
+            metavar="ID|FILE",
             parser=str,
             help="The key to remove, the key file to write or read.",
         ),

@@ -3,6 +3,7 @@
 import os
 import pty
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_removed_passphrase_opens_nothing_any_more(
     assert "does not open any key" in said
     restored(victim, tmp_path / "back", **ENV)
     victim.run("push", env=ENV)
-    assert ids(victim) == [path.name for path in victim.objects("keys")]
+    assert sorted(ids(victim)) == [path.name for path in victim.objects("keys")]
 
 
 def test_the_last_key_cannot_be_removed(fresh: Program) -> None:
@@ -161,6 +162,27 @@ def test_a_change_that_dies_before_it_removes_leaves_both(
     assert len(victim.objects("keys")) == 2
     victim.run("push")
     victim.run("push", env=ENV)
+
+
+@pytest.mark.parametrize("at", ["key-stored", "key-added", "key-deleted"])
+def test_a_change_that_is_killed_anywhere_locks_nobody_out(
+    victim: Program, new: tuple[str, str], tmp_path: Path, at: str
+) -> None:
+    env = victim.environment(N2S_CRASH_AT=at)
+    killed = subprocess.run(
+        [*COMMAND, "key", "change-passphrase", *new], cwd=victim.root, env=env, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    if at != "key-deleted":
+        restored(victim, tmp_path / "old")
+        victim.run("key", "change-passphrase", *new)
+    restored(victim, tmp_path / "new", **ENV)
+    victim.run("push", env=ENV)
+    for one in victim.json("key", "list", code=3 if at == "key-deleted" else 0, env=ENV)["keys"]:
+        if one["state"] == "not in the store":
+            victim.run("key", "remove", one["key_id"], env=ENV)
+    assert {one["opens"] for one in victim.json("key", "list", env=ENV)["keys"]} == {True}
+    assert sorted(ids(victim)) == [path.name for path in victim.objects("keys")]
 
 
 def test_a_new_passphrase_that_does_not_come_changes_nothing(fresh: Program) -> None:
@@ -257,13 +279,17 @@ def test_keys_come_to_every_remote_and_go_from_every_remote(
         (("import",), "needs a key file"),
         (("list", "--label", "x"), "takes no --label"),
         (("add", "abcd"), "takes no argument"),
+        (("add", "--label", "x" * 1001), "--label"),
+        (("add", "--label", b"\xff"), "--label"),
         (("add", "--kdf-time", "soon"), "--kdf-time"),
         (("add", "--kdf-time", "11"), "--kdf-time"),
         (("export", "--paper", "-", "--json"), "secret"),
         (("add", "--new-passphrase-file", "a", "--new-passphrase-command", "b"), "not from both"),
     ],
 )
-def test_what_does_not_fit_is_said(fresh: Program, words: tuple[str, ...], sentence: str) -> None:
+def test_what_does_not_fit_is_said(
+    fresh: Program, words: tuple[str | bytes, ...], sentence: str
+) -> None:
     done = fresh.run("key", *words, code=2)
     assert sentence in done.err
     assert "n2s-key" not in done.out
