@@ -63,7 +63,7 @@ def test_all_that_is_made_is_private_whatever_the_umask(tmp_path: Path, umask: i
     root, new = tmp_path / "root", tmp_path / "new"
     (root / "folder").mkdir(parents=True)
     (root / "folder" / "file").write_bytes(b"content")
-    config, store = new / "deep" / "config.toml", new / "other" / "deep" / "store"
+    config, store = new / "a" / "deep" / "config.toml", new / "other" / "deep" / "store"
     n2s("init", "-c", config, "--store", store, root, cwd=root, umask=umask)
     n2s("-c", config, "push", cwd=root, umask=umask)
     n2s("-c", config, "verify", "--data", cwd=root, umask=umask)
