@@ -105,6 +105,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             report=report,
             wish=wish,
             spread=crew.spread(session.dataset.dataset_no, excludes),
+            was_set_back=lambda: bool(crew.setback),
         )
         outcome = replace(flow.run(), setback=crew.setback)
         space.check_keyring()

@@ -47,11 +47,15 @@ def checkpoint_is_due(catalogue: PushCatalogue, changeset: Changeset) -> bool:
 
 @dataclass(slots=True)
 class Commit:
-    """Writes one changeset to the store and then into the catalogue."""
+    """Writes one changeset to the store and then into the catalogue.
+
+    `alone`: the store lost changesets before this one, so it gets a checkpoint to begin with.
+    """
 
     catalogue: PushCatalogue
     store: Store
     setting: SealSetting
+    alone: bool = False
 
     def write(
         self, changeset: Changeset, *, mark: bytes | None, complete: bool, tags: frozenset[str]
@@ -60,7 +64,9 @@ class Commit:
         number = changeset.changeset_no
         listed, inline = self._entries(changeset)
         checkpoint = (
-            self._checkpoint(changeset) if checkpoint_is_due(self.catalogue, changeset) else None
+            self._checkpoint(changeset)
+            if self.alone or checkpoint_is_due(self.catalogue, changeset)
+            else None
         )
         head = Head(
             dataset_id=self.setting.dataset_id,

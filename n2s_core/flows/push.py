@@ -95,6 +95,7 @@ class Push:
     report: Report
     wish: Wish
     spread: Callable[[bytes], Spread] | None = None
+    was_set_back: Callable[[], bool] = lambda: False
     _comparison: Comparison = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,7 +235,7 @@ class Push:
         )
         identity = None
         if self.catalogue.pending_entries(changeset.changeset_no):
-            identity = Commit(self.catalogue, self.store(), setting).write(
+            identity = Commit(self.catalogue, self.store(), setting, self.was_set_back()).write(
                 changeset, mark=mark, complete=complete, tags=self.wish.tags
             )
             changeset = self.catalogue.head() or changeset

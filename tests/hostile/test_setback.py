@@ -53,7 +53,16 @@ def test_a_push_says_so_and_the_next_verify_and_push_mend_it(replayed: Dataset) 
     code, said, _ = n2s(replayed, "push")
     assert (code, said["setback"]) == (0, "")
     replayed.assert_restores()
-    replayed.assert_restores(replayed.recover_py("--records-alone"))
+    replayed.assert_restores(recovered(replayed), replayed.try_recover()[0])
+
+
+def recovered(dataset: Dataset) -> Path:
+    """What passphrase and store give back, which lacks a changeset in the middle."""
+    target = dataset.new_folder("recover")
+    words = ("recover", "--store", str(dataset.store), "--target-path", str(target))
+    code, said, _ = n2s(dataset, *words)
+    assert (code, said["failed"]) == (3, 0)
+    return target
 
 
 def test_verify_says_so(replayed: Dataset) -> None:
