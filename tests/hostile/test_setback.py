@@ -56,6 +56,16 @@ def test_a_push_says_so_and_the_next_verify_and_push_mend_it(replayed: Dataset) 
     replayed.assert_restores(recovered(replayed), replayed.try_recover()[0])
 
 
+def test_what_the_store_has_comes_back_before_any_verify(replayed: Dataset) -> None:
+    """The push wrote a checkpoint; only what was lost with the changeset before it is missing."""
+    (replayed.root / "three").write_bytes(b"three")
+    n2s(replayed, "push")
+    target = replayed.new_folder("recover")
+    words = ("recover", "--store", str(replayed.store), "--target-path", str(target))
+    assert n2s(replayed, *words)[0] == 3
+    assert sorted(path.name for path in target.iterdir()) == ["one", "three"]
+
+
 def recovered(dataset: Dataset) -> Path:
     """What passphrase and store give back, which lacks a changeset in the middle."""
     target = dataset.new_folder("recover")
