@@ -35,12 +35,21 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def has_holes(fd: int, stat: os.stat_result) -> bool:
-    """Whether the file has a hole; cheap for the usual file."""
-    if stat.st_blocks * 512 >= stat.st_size or not stat.st_size:
+    """Whether the file has a hole, as its filesystem says; False where that cannot tell.
+
+    How many blocks it takes does not tell: one may hold extended attributes, or where the others
+    are, and hide a hole. The position of `fd` is at the start afterwards.
+    """
+    if not stat.st_size:
         return False
-    return any(span != (0, stat.st_size) for span in extents(fd, stat.st_size)) or not any(
-        True for _ in extents(fd, stat.st_size)
-    )
+    try:
+        found = os.lseek(fd, 0, os.SEEK_HOLE) < stat.st_size
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENXIO):
+            raise
+        found = False
+    os.lseek(fd, 0, os.SEEK_SET)
+    return found
 
 
 def cut(fd: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:

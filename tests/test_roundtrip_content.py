@@ -65,6 +65,24 @@ def test_sparse_files_come_back_sparse(dataset: Dataset) -> None:
     round_trip(dataset)
 
 
+def test_a_hole_comes_back_that_a_block_of_attributes_hides(dataset: Dataset) -> None:
+    path = dataset.root / "hidden"
+    with path.open("wb") as file:
+        file.write(b"before" * 1000)
+        file.seek(12 << 10)
+        file.write(b"after" * 1000)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.setxattr(path, b"user.large", b"x" * 2000)
+    except OSError:
+        missing("The filesystem of the tests keeps no attributes of users.")
+    before = describe(dataset.root)
+    if before[b"hidden"][-1] is not True:
+        missing("The filesystem of the tests keeps no holes; use ext4, xfs, btrfs or tmpfs.")
+    round_trip(dataset)
+
+
 def test_special_files_come_back(dataset: Dataset) -> None:
     os.mkfifo(dataset.root / "fifo", 0o640)
     with socket.socket(socket.AF_UNIX) as server:

@@ -25,7 +25,11 @@ def ids(program: Program) -> list[str]:
 def test_status_says_what_is_stored(stored: Program) -> None:
     found = stored.json("status", env={"N2S_PASSPHRASE": None})
     assert found["dataset"] == "papers"
-    assert found["store"] == {"url": f"file:{stored.store}", "reachable": True}
+    assert found["store"] == {
+        "url": f"file:{stored.store}",
+        "reachable": True,
+        "setback": "",
+    }
     assert found["changesets"] == 3
     assert found["files"] == 8
     assert found["objects"] == len(stored.objects("data") + stored.objects("changesets")) + len(
