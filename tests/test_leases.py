@@ -316,3 +316,14 @@ def test_a_refused_push_changes_nothing(filled: Dataset) -> None:
         with pytest.raises(LeaseHeld):
             filled.push()
         assert (rows(filled), filled.objects()) == (before, objects)
+
+
+def test_each_of_several_leases_is_prolonged(leases: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the lease of a dataset and that of prunes must keep both."""
+    held = [leases.acquire(number) for number in (0, 1)]
+    moment = boot_ns() + leasing.RENEW_NS + 1
+    monkeypatch.setattr(leasing, "boot_ns", lambda: moment)
+    for lease in held:
+        leases.renew(lease)
+    rows_ = leases._db.all("SELECT expires_boot_ns FROM leases ORDER BY dataset_no")
+    assert [row[0] for row in rows_] == [moment + TERM_NS] * 2

@@ -116,7 +116,7 @@ class Leases:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._renewed_ns = 0
+        self._renewed_ns: dict[int, int] = {}
 
     def acquire(self, dataset_no: int) -> Lease:
         """Take the lease. Raises LeaseHeld when a living process has it."""
@@ -163,11 +163,11 @@ class Leases:
                 " nothing more is written by this one."
             )
             raise LeaseHeld(message)
-        self._renewed_ns = now
+        self._renewed_ns[lease.dataset_no] = now
 
     def renew(self, lease: Lease) -> None:
         """Prolong the lease when it is time; cheap to call often."""
-        if boot_ns() - self._renewed_ns > RENEW_NS:
+        if boot_ns() - self._renewed_ns.get(lease.dataset_no, 0) > RENEW_NS:
             with self._db.transaction():
                 self.guard(lease)
 
