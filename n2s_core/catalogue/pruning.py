@@ -260,7 +260,7 @@ class Pruning:
                 " ON CONFLICT DO NOTHING",
                 found,
             )
-            for table in ("objects", "marked", "temp.examined"):
+            for table in ("objects", "marked", "damages", "temp.examined"):
                 self._db.execute(f"DELETE FROM {table} WHERE {_AMONG}", numbers)  # noqa: S608
             self._db.execute_many(
                 "DELETE FROM debts WHERE name = ?", [(one.name,) for one in found]

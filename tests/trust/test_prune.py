@@ -341,6 +341,21 @@ def test_a_damaged_content_that_was_stored_again_keeps_its_lists(history: Histor
         assert differences(wanted, history.recover(identity)) == []
 
 
+def test_what_was_wrong_with_an_object_is_forgotten_when_it_is_removed(history: History) -> None:
+    """Another object may get its number."""
+    forgotten = history.ids[:-1]
+    with history.dataset.space() as space:
+        numbers = space.catalogue.db.all("SELECT object_no FROM objects WHERE shelf = 'data'")
+        space.catalogue.damages.note([(row[0], "damaged", "as said") for row in numbers])
+        history.forget(forgotten)
+    assert history.prune().done.removed.objects > 0
+    with history.dataset.space() as space:
+        rows = space.catalogue.db.all(
+            "SELECT object_no FROM damages WHERE object_no NOT IN (SELECT object_no FROM objects)"
+        )
+    assert rows == []
+
+
 def test_a_time_of_grace_is_in_days_and_hours(history: History) -> None:
     with pytest.raises(UsageError, match="days and hours"):
         history.prune("1m")
