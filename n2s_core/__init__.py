@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from n2s_core.app.keeping import forget as forget
     from n2s_core.app.keeping import pin as pin
     from n2s_core.app.keeping import prune as prune
+    from n2s_core.app.keeping import reconcile as reconcile
     from n2s_core.app.keeping import tag as tag
     from n2s_core.app.keeping import unpin as unpin
     from n2s_core.app.standing import status as status
@@ -50,6 +51,7 @@ __all__ = [
     "pull",
     "push",
     "rebuild",
+    "reconcile",
     "recover",
     "search",
     "status",
@@ -60,7 +62,7 @@ __all__ = [
     "where",
 ]
 _ASKING = frozenset({"changesets", "diff", "history", "list_files", "search", "where"})
-_KEEPING = frozenset({"bring_back", "forget", "pin", "prune", "tag", "unpin"})
+_KEEPING = frozenset({"bring_back", "forget", "pin", "prune", "reconcile", "tag", "unpin"})
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The public functions about which changesets are kept, and the room that the others take."""
+"""The public functions about what is kept: changesets, and what the store has besides."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,15 @@ from n2s_core.app.api import silent, workspace
 from n2s_core.app.listings import ChangesetAnswer
 from n2s_core.app.pruning import PruneAnswer
 from n2s_core.app.pruning import prune as run_prune
+from n2s_core.app.reconciling import ReconcileAnswer
+from n2s_core.app.reconciling import reconcile as run_reconcile
 from n2s_core.app.retaining import ForgetAnswer
 from n2s_core.config import RetentionTable
 from n2s_core.errors import UsageError
 from n2s_core.model import Report
 from n2s_core.retention import Duration, Policy, judged_policy
+
+QUARANTINE_GRACE = "7d"
 
 
 def forget(
@@ -108,3 +112,27 @@ def prune(
     with workspace(root, config) as space:
         wait = Duration.parse(space.config.retention.grace if grace is None else grace)
         return run_prune(space, grace_ns=wait.fixed_ns, dry_run=dry_run, report=report)
+
+
+def reconcile(
+    root: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    grace: str = QUARANTINE_GRACE,
+    delete_quarantined: bool = False,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> ReconcileAnswer:
+    """Compare what the store has with what the catalogue has, and sort what only one of them has.
+
+    `delete_quarantined`: those that were in quarantine for longer than `grace`, a duration in days
+    and hours, and still are not what their names say.
+    """
+    with workspace(root, config) as space:
+        return run_reconcile(
+            space,
+            grace_ns=Duration.parse(grace).fixed_ns,
+            delete=delete_quarantined,
+            dry_run=dry_run,
+            report=report,
+        )

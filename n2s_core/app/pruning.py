@@ -1,7 +1,8 @@
 """Building and running of a prune."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from n2s_core.app.answers import Json
 from n2s_core.app.delivering import deliver
@@ -74,24 +75,44 @@ def prune(space: Workspace, *, grace_ns: int, dry_run: bool, report: Report) -> 
 def _refuse_strangers(space: Workspace) -> None:
     """Raises CatalogueError when another catalogue pushed these datasets, or decided about them.
 
-    What its changesets need is not known here. The store is listed before the catalogue is asked,
-    so a push that runs is known.
+    What its changesets need is not known here.
+    """
+    for one in unknown_heads(space):
+        what = "is about the same dataset" if one.is_read else "cannot be read"
+        message = (
+            f"The store has {one.name}, which this catalogue does not know and which {what}:"
+            " nothing is removed, because that may need it. 'n2s rebuild' reads the store again."
+        )
+        raise CatalogueError(message)
+
+
+class UnknownHead(NamedTuple):
+    """An object in `changesets/` that the catalogue should know.
+
+    When it `is_read` it is about a dataset of the catalogue; otherwise nobody can tell.
+    """
+
+    name: str
+    is_read: bool
+    data: bytes
+
+
+def unknown_heads(space: Workspace) -> Iterator[UnknownHead]:
+    """What may be about these datasets; what is surely another's is remembered as that.
+
+    The store is listed before the catalogue is asked, so a push that runs is known.
     """
     ours = {one.dataset_id for one in space.catalogue.datasets()}
     for found in list(space.store.list(Shelf.CHANGESETS.value)):
         parsed = parse_name(found.name)
         if parsed is None or space.catalogue.pruning.is_known(parsed[1]):
             continue
-        dataset_id = dataset_of(space.store.get(found.name), space.master_key())
+        data = space.store.get(found.name)
+        dataset_id = dataset_of(data, space.master_key())
         if dataset_id is not None and dataset_id not in ours:
             space.catalogue.pruning.note_stranger(parsed[1])
             continue
-        message = (
-            f"The store has {found.name}, which this catalogue does not know and which"
-            f" {'cannot be read' if dataset_id is None else 'is about the same dataset'}: nothing"
-            " is removed, because that may need it. 'n2s rebuild' reads the store again."
-        )
-        raise CatalogueError(message)
+        yield UnknownHead(found.name, dataset_id is not None, data)
 
 
 def _sweep(space: Workspace, before_ns: int) -> int:

@@ -205,6 +205,16 @@ Table(
     sqlite_with_rowid=False,
 )
 Table(
+    "quarantine",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    _number("size"),
+    Column("why", Text, nullable=False),
+    _number("since_ns"),
+    _number("seen_ns"),
+    sqlite_with_rowid=False,
+)
+Table(
     "verdicts",
     TABLES,
     Column("verdict_no", Number, primary_key=True),

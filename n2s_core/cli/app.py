@@ -34,6 +34,7 @@ COMMANDS = {
     "diff": ASKING,
     "verify": CHECKING,
     "repair": REPAIRING,
+    "reconcile": REPAIRING,
     "rebuild": CHECKING,
     "recover": DOING,
     "store": STORING,

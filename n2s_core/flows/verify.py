@@ -1,7 +1,7 @@
 """Comparing a store with the catalogue, and reading it back."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from n2s_core.errors import DamageError, FormatError, Missing, Unavailable
 from n2s_core.faults import crash_point
 from n2s_core.flows.affected import Concerns, concerns
 from n2s_core.layout import FANNED_OUT, FOLDERS, Shelf, object_name, parse_name
-from n2s_core.model import Affected, ObjectRow, Progress, Remembered, Report
+from n2s_core.model import Affected, ObjectRow, ObjectStat, Progress, Remembered, Report
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
 from n2s_core.relpath import RelPath
@@ -103,7 +103,8 @@ class Verify:
     """One verify. `master_key` None: hashes are compared, records are not opened.
 
     What was known to be missing or damaged is read again, whatever the wish says. What was found
-    is remembered as it goes on, so that one that is killed need not begin anew.
+    is remembered as it goes on, so that one that is killed need not begin anew. `on_orphan` hears
+    of each object in `data/` and `meta/` that the catalogue does not have.
     """
 
     catalogue: ObjectCatalogue
@@ -111,6 +112,7 @@ class Verify:
     master_key: bytes | None
     wish: VerifyWish
     report: Report
+    on_orphan: Callable[[ObjectStat], None] = lambda _: None
     _found: Findings = field(default_factory=Findings)
     _known: set[int] = field(default_factory=set)
     _bad: dict[int, str] = field(default_factory=dict)
@@ -192,7 +194,10 @@ class Verify:
             self._found.objects += 1
             self._compare(name, row, listed.get(name))
         if shelf in FANNED_OUT and before_ns is None:
-            self._found.orphans += sum(parse_name(one) is not None for one in listed.keys() - names)
+            for name in sorted(listed.keys() - names):
+                if parse_name(name) is not None:
+                    self._found.orphans += 1
+                    self.on_orphan(ObjectStat(name, listed[name]))
         self._remember()
         if before_ns is None:
             self.catalogue.note_sized(shelf.value, first, now_ns())
