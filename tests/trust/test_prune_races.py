@@ -184,7 +184,9 @@ def test_a_prune_that_stood_still_removes_nothing_of_what_others_decided(
 
     def stand_still() -> None:
         with history.dataset.space() as space:
-            space.catalogue.db.execute("UPDATE leases SET expires_ns = 0 WHERE dataset_no = 0")
+            space.catalogue.db.execute(
+                "UPDATE leases SET expires_ns = 0, expires_boot_ns = 0 WHERE dataset_no = 0"
+            )
         in_another_process(history)
         bring_contents_again(history)
         history.push()
