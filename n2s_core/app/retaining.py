@@ -19,6 +19,8 @@ from n2s_core.sealing import Kind
 from n2s_core.verdicts import KEPT, Standing, Verdict, check_tags
 
 SHOWN_ID = 16
+NAMELESS = "no id"
+"""Why a changeset is kept that a rebuild took from records alone: a decision names ids."""
 Known = Sequence[tuple[Changeset, Standing]]
 
 
@@ -74,7 +76,10 @@ def forget(space: Workspace, policy: Policy, *, dry_run: bool) -> ForgetAnswer:
         present = [one for one in rows if one[1].forgotten_ns is None]
         candidates = [Candidate(row.created_ns, how.tags, how.pinned) for row, how in present]
         reasons = judge(policy, candidates, now_ns())
-        judged[:] = [(*one, why) for one, why in zip(present, reasons, strict=True)]
+        judged[:] = [
+            (*one, why or (() if one[0].changeset_id else (NAMELESS,)))
+            for one, why in zip(present, reasons, strict=True)
+        ]
         return {"forgotten": [_id(row) for row, _, why in judged if not why]}
 
     if dry_run:
@@ -182,9 +187,10 @@ def _named(rows: Known, ids: Sequence[str]) -> list[tuple[Changeset, Standing]]:
     found: list[tuple[Changeset, Standing]] = []
     for wanted in ids:
         prefix = wanted.lower()
-        fits = [one for one in rows if _id(one[0]).hex().startswith(prefix)]
+        fits = [one for one in rows if (one[0].changeset_id or b"").hex().startswith(prefix)]
         if wanted == "latest":
             fits = list(rows[-1:])
+            _refuse_nameless(fits)
         if len(fits) != 1 or len(prefix) < SHORTEST_PREFIX:
             what = "no changeset" if not fits else f"{len(fits)} changesets"
             message = (
@@ -194,6 +200,16 @@ def _named(rows: Known, ids: Sequence[str]) -> list[tuple[Changeset, Standing]]:
             raise UsageError(message)
         found.extend(one for one in fits if one not in found)
     return found
+
+
+def _refuse_nameless(found: Known) -> None:
+    if any(row.changeset_id is None for row, _ in found):
+        message = (
+            "The newest changeset has no id, because its head is lost and a rebuild took it from"
+            " records alone. Nothing can be decided about it; the next push makes one that has an"
+            " id."
+        )
+        raise UsageError(message)
 
 
 def _id(row: Changeset) -> bytes:

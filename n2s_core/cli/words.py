@@ -11,7 +11,7 @@ def changeset_ids(incomplete: str) -> list[str]:
     from n2s_core.app.asking import changesets  # noqa: PLC0415
 
     try:
-        found = [one.changeset_id for one in changesets()]
+        found = [one.changeset_id for one in changesets() if one.changeset_id]
     except N2sError:
         return []
     return [one for one in ["latest", *found] if one.startswith(incomplete)]
