@@ -15,6 +15,7 @@ class Lot(Enum):
     STRANGER = "surely of another dataset, or a list that nobody names"
     UNJUDGED = "whole, and nothing that this key or this version can judge"
     WRONG = "not what its name says"
+    GONE = "not there any more, or listed and not readable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from blake3 import blake3
 
 from n2s_core.errors import DamageError, Missing
 from n2s_core.layout import Shelf
+from n2s_core.model import LIVE
 from n2s_core.orphans import Judgement, Lot, Shared
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
@@ -32,7 +33,7 @@ class Judge:
                 return Judgement(Lot.STRANGER, size)
             data = self.store.get(name)
         except Missing as error:
-            return Judgement(Lot.WRONG, size, f"it is listed but cannot be read: {error}")
+            return Judgement(Lot.GONE, size, f"it is listed but cannot be read: {error}")
         except DamageError as error:
             return Judgement(Lot.WRONG, size, str(error))
         if blake3(data).digest() != digest:
@@ -90,7 +91,7 @@ class Judge:
             return Judgement(Lot.UNJUDGED, len(data), problems[0])
         if shelf is not Shelf.DATA or (dataset_id and dataset_id not in self.ours):
             return Judgement(Lot.STRANGER, len(data))
-        if not dataset_id or not isinstance(packed_ns, int):
+        if not dataset_id or not isinstance(packed_ns, int) or not 0 <= packed_ns < LIVE:
             return Judgement(Lot.UNJUDGED, len(data), "it does not say whose it is")
         return Judgement(
             Lot.OURS,

@@ -95,8 +95,9 @@ class Reconcile:
         self._waiting_bytes += found.size
         if found.lot is Lot.STRANGER:
             self._stranger(digest, object_no)
-        elif found.lot is Lot.WRONG and not self._is_needed(object_no):
-            self.wrong(name, found)
+        elif found.lot in {Lot.WRONG, Lot.GONE} and not self._is_needed(object_no):
+            if found.lot is Lot.WRONG or object_no is None:
+                self.wrong(name, found)
             if object_no is not None and not self.dry_run:
                 self.catalogue.disown(object_no)
         elif found.lot is Lot.OURS and self.adopts and self.catalogue.can_adopt(found.dataset_id):

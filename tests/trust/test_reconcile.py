@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import pytest
 from blake3 import blake3
 
@@ -272,17 +273,15 @@ def public_of(dataset: Dataset) -> bytes:
     return x25519_private(dataset.master_key()).public_key().public_bytes_raw()
 
 
-def pack_of(dataset: Dataset, pack: Pack, dataset_id: bytes | None = None) -> Pack:
-    import msgpack  # noqa: PLC0415 - only here
-
-    identity = dataset.facts().dataset_id if dataset_id is None else dataset_id
-    pack.add(Kind.PACK, msgpack.packb({"d": identity, "N": "x", "k": 1, "t": now_ns()}))
+def pack_of(dataset: Dataset, pack: Pack, time_ns: int | None = None) -> Pack:
+    """The pack with a record that says that it is of the dataset."""
+    said_ns = now_ns() if time_ns is None else time_ns
+    said = {"d": dataset.facts().dataset_id, "N": "x", "k": 1, "t": said_ns}
+    pack.add(Kind.PACK, msgpack.packb(said))
     return pack
 
 
 def node(path: bytes, content: bytes) -> bytes:
-    import msgpack  # noqa: PLC0415 - only here
-
     said = {"p": path, "t": 1, "s": len(content), "m": 0, "o": 0o644, "u": 0, "g": 0}
     said |= {"h": blake3(content).digest(), "b": bytes(32)}
     packed_node: bytes = msgpack.packb(said)
@@ -351,6 +350,8 @@ def test_what_this_key_cannot_judge_is_left_alone(dataset: Dataset) -> None:
         packed(pack_of(dataset, Pack(*public_prelude(alien)))),
         packed(pack_of(dataset, Keyring(os.urandom(32)).begin())),
         packed(Keyring(dataset.master_key()).begin()),
+        packed(pack_of(dataset, Keyring(dataset.master_key()).begin(), time_ns=(1 << 64) - 1)),
+        packed(pack_of(dataset, Keyring(dataset.master_key()).begin(), time_ns=-1)),
     ]
     paths = [put_object(dataset, data) for data in strange]
     found = reconcile(dataset, "0h", delete=True)
@@ -534,6 +535,15 @@ def test_a_damaged_object_that_a_rebuild_listed_is_quarantined_too(
     assert reconcile(killed, delete=True).done.deleted_names == [victim]
     killed.push()
     killed.assert_restores()
+
+
+def test_an_orphan_that_a_rebuild_listed_and_that_is_gone_since_is_no_loss(killed: Dataset) -> None:
+    victim = min(orphans(killed))
+    killed.rebuild_from_store()
+    (killed.store / victim).unlink()
+    found = reconcile(killed)
+    assert (found.exit_code, found.phantoms, quarantine(killed)) == (0, {}, [])
+    assert victim not in known(killed)
 
 
 # -- phantoms --------------------------------------------------------------------------------------
