@@ -28,6 +28,10 @@ EVERY_BATCH = (
     "batch-sealed", "record-uncommitted", "batch-recorded", "object-confirmed",
     "store-put-written", "store-put-renamed",
 )  # fmt: skip
+PRUNE_POINTS = (
+    "verdict-given", "verdict-stored", "prune-swept", "prune-forgot", "prune-marked",
+    "prune-doomed", "prune-removed",
+)  # fmt: skip
 POINTS = (*EVERY_PUSH, *EVERY_BATCH, "entries-stored")
 
 

@@ -94,7 +94,6 @@ class Damage:
     def _heal(self, dataset: Dataset, case: str) -> None:
         tally = self._ground.tally
         tally.row(HEALED).tried += 1
-        self._ground.add_a_file(dataset)
         dataset.push()
         tally.lose(HEALED, lost_of(dataset), case)
         dataset.forget_catalogue()

@@ -166,8 +166,7 @@ class Faults:
         self._heal(dataset, name, f"{schedule} {said}")
 
     def _heal(self, dataset: Dataset, name: str, case: str) -> None:
-        """The next push, of a tree that has changed, makes everything whole again."""
-        self._ground.add_a_file(dataset)
+        """The next push makes everything whole again."""
         dataset.push()
         lost = lost_of(dataset)
         if self._ground.chance(0.2):

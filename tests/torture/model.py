@@ -1,6 +1,5 @@
 """A dataset beside a dictionary that says what must be in it: random steps, in any order."""
 
-import itertools
 import os
 import shutil
 import signal
@@ -22,8 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.conftest import Dataset
-from tests.crashing import POINTS
+from n2s_core.app import retaining
+from n2s_core.app.pruning import prune
+from tests.conftest import Dataset, quiet
+from tests.crashing import POINTS, PRUNE_POINTS
 from tests.torture.trying import in_child, pulled, use_key_file, wrong_of
 from tests.trees import Description, describe, differences
 
@@ -46,7 +47,6 @@ SIZES = st.sampled_from([0, 1, 100, 5000, 70_000, 200_000])
 NUMBERS = st.integers(0, 10**6)
 MODES = st.sampled_from([0o600, 0o644, 0o700, 0o4755])
 STEPS = 30
-_COUNTER = b"counter"
 Shape = dict[bytes, tuple[object, ...]]
 
 
@@ -93,13 +93,11 @@ class Backup(RuleBasedStateMachine):
     """Edits go to a tree and to the dictionary; what comes out of the store must be the latter.
 
     `hurt`: something in the store is damaged and was not repaired; then a pull may fail, but not
-    without saying so. Rules for forget and prune belong behind `pull_older`: they take their
-    changesets out of `history`.
+    without saying so. `forgotten` are changesets that no prune has swept yet.
     """
 
     template: ClassVar[Dataset]
     counts: "ClassVar[Counter[str]]"
-    numbers = itertools.count(1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,6 +105,7 @@ class Backup(RuleBasedStateMachine):
         self.dataset = copied(self.template, self.base)
         self.model: dict[bytes, Inode] = {}
         self.history: dict[bytes, tuple[Shape, Description]] = {}
+        self.forgotten: dict[bytes, tuple[Shape, Description]] = {}
         self.hurt = self.was_hurt = False
 
     def teardown(self) -> None:
@@ -221,7 +220,7 @@ class Backup(RuleBasedStateMachine):
         self, target: Path, result: Any, shape: Shape, tree: Description, *, strict: bool
     ) -> None:
         if strict:
-            assert result.failures == []
+            assert result.failures == [], result.failures
             assert shape_on_disk(target) == shape
             assert differences(tree, describe(target)) == []
         else:
@@ -255,12 +254,9 @@ class Backup(RuleBasedStateMachine):
     @precondition(lambda self: self.hurt)
     @rule()
     def repair(self) -> None:
-        """A verify, and a push of a tree that has changed."""
+        """A verify, and a push."""
         self.counts["repair"] += 1
         self.dataset.verify()
-        self.model.setdefault(_COUNTER, Inode("file", 0o600))
-        self.model[_COUNTER].content = b"%d" % next(self.numbers)
-        self._write(_COUNTER, self.model[_COUNTER])
         self.hurt = False
         self.push()
 
@@ -270,9 +266,50 @@ class Backup(RuleBasedStateMachine):
     @rule(pick=NUMBERS)
     def pull_older(self, pick: int) -> None:
         self.counts["pull"] += 1
-        identity = sorted(self.history)[pick % len(self.history)]
+        identity = list(self.history)[pick % len(self.history)]
         with pulled(self.dataset, identity.hex()) as (target, result):
             self._compare(target, result, *self.history[identity], strict=not self.was_hurt)
+
+    # -- retention -------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.history) > 1 and not self.hurt)
+    @rule(pick=NUMBERS)
+    def forget(self, pick: int) -> None:
+        """One that is not the newest."""
+        newest = self.dataset.changesets()[0].changeset_id
+        some = [one for one in self.history if one != newest]
+        if not some:
+            return
+        identity = some[pick % len(some)]
+        with self.dataset.space() as space:
+            retaining.forget_these(space, [identity.hex()], dry_run=False)
+        self.forgotten[identity] = self.history.pop(identity)
+        self.counts["forget"] += 1
+
+    @precondition(lambda self: self.forgotten and not self.hurt)
+    @rule(pick=NUMBERS)
+    def bring_back(self, pick: int) -> None:
+        identity = list(self.forgotten)[pick % len(self.forgotten)]
+        with self.dataset.space() as space:
+            retaining.bring_back(space, [identity.hex()])
+        self.history[identity] = self.forgotten.pop(identity)
+        self.counts["bring back"] += 1
+        self.pull_older(list(self.history).index(identity))
+
+    @precondition(lambda self: self.forgotten and not self.hurt)
+    @rule(point=st.sampled_from([*PRUNE_POINTS, "never"]))
+    def prune(self, point: str) -> None:
+        """Without a time of grace, maybe killed; the next one goes on with it."""
+        code = in_child(self._prune, f"{point}:1")
+        assert code in (0, -signal.SIGKILL)
+        self.counts["prune, killed" if code else "prune"] += 1
+        self.forgotten.clear()
+
+    def _prune(self) -> None:
+        with self.dataset.space() as space:
+            prune(space, grace_ns=0, dry_run=False, report=quiet)
+
+    # -- the catalogue ---------------------------------------------------------------------
 
     @precondition(lambda self: not self.hurt)
     @rule()
@@ -282,7 +319,10 @@ class Backup(RuleBasedStateMachine):
         problems = self.dataset.rebuild().problems
         known = {one.changeset_id for one in self.dataset.changesets()}
         if self.was_hurt:
+            if problems:  # what could be had of older changesets may have files that they removed
+                known = set()
             self.history = {one: was for one, was in self.history.items() if one in known}
+            self.forgotten = {one: was for one, was in self.forgotten.items() if one in known}
         elif self.history:  # else it says that there is data, but no changeset
             assert problems == ()
             assert self.history.keys() <= known
@@ -334,3 +374,4 @@ def run(template: Dataset, number: int, *, examples: int, steps: int = STEPS) ->
 def rules() -> Iterator[str]:
     """What the model does."""
     yield from ("push", "crash", "corrupt", "repair", "pull", "rebuild")
+    yield from ("forget", "bring back", "prune", "prune, killed")

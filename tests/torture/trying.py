@@ -93,10 +93,6 @@ class Ground:
         """Some random edits."""
         Editor(dataset.root, self.dice.randrange(10**6)).edit(self.dice.randint(1, most))
 
-    def add_a_file(self, dataset: Dataset) -> None:
-        """So that there is something to push."""
-        (dataset.root / f"added-{next(_NUMBERS)}").write_bytes(self.dice.randbytes(100))
-
     def chance(self, share: float) -> bool:
         return self.dice.random() < share
 

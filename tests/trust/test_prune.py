@@ -23,11 +23,6 @@ from tests.conftest import Dataset, MakeDataset
 from tests.trees import describe, differences
 from tests.trust.histories import History
 
-STEPS = [
-    "verdict-given", "verdict-stored", "prune-swept", "prune-forgot", "prune-marked",
-    "prune-doomed", "prune-removed",
-]  # fmt: skip
-
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +155,7 @@ def test_pinned_changesets_and_the_state_are_not_swept_whoever_forgot_them(
     history.assert_whole()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", crashing.PRUNE_POINTS)
 def test_a_prune_that_is_killed_has_cost_nothing_that_is_kept(history: History, step: str) -> None:
     forgotten = [history.ids[at] for at in (0, 2)]
     history.forget(forgotten)
@@ -181,7 +176,7 @@ def test_a_prune_that_is_killed_has_cost_nothing_that_is_kept(history: History, 
     history.assert_whole()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", crashing.PRUNE_POINTS)
 def test_the_next_prune_ends_what_a_killed_one_began(history: History, step: str) -> None:
     forgotten = [history.ids[at] for at in (0, 2)]
     twin = history.dataset.store.with_name("twin")
