@@ -1,7 +1,6 @@
 """Writing a catalogue from what a store says."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.losses import CHECKPOINT_IS_DUE
@@ -10,10 +9,9 @@ from n2s_core.clock import now_ns
 from n2s_core.facts import Dataset
 from n2s_core.manifest import Head
 from n2s_core.model import LIVE, LOST, FileRow, FileType, ObjectRow, SegmentRow
-from n2s_core.relpath import ROOT, RelPath, split
+from n2s_core.relpath import ROOT, RelPath
 from n2s_core.sealing import Kind
 
-PATHS_KEPT = 10_000
 _BLOBS = (
     "SELECT file_hash, ?, f.object_no, record_offset, record_length FROM files f"
     " JOIN objects o ON o.object_no = f.object_no WHERE o.size > 0 AND type = 1 AND f.size > 0"
@@ -130,25 +128,24 @@ class Rebuilding:
             )
 
     def drop_impossible(self) -> list[RelPath]:
-        """Live paths below something that is no directory, which records alone may leave."""
+        """Live paths below something that is no directory, which records alone may leave.
+
+        In byte order what lies below a path comes after it and before all that does not begin with
+        it, so `above` has those of them that are no directories; memory does not follow the tree.
+        """
         no = self._dataset.dataset_no
-
-        @lru_cache(maxsize=PATHS_KEPT)
-        def is_possible(directory: RelPath) -> bool:
-            """Whether it, and what is above it, is a directory, or nothing is known of it."""
-            row = self._db.one(
-                "SELECT type FROM files WHERE dataset_no = ? AND path = ? AND valid_to = ?",
-                (no, directory, LIVE),
-            )
-            if row is not None and row[0] != FileType.DIRECTORY:
-                return False
-            return not directory or is_possible(split(directory)[0])
-
-        paths = self._db.stream(
-            "SELECT path FROM files WHERE dataset_no = ? AND valid_to = ? AND path <> ?",
-            (no, LIVE, ROOT),
-        )
-        found = [path for (path,) in paths if not is_possible(split(path)[0])]
+        found: list[RelPath] = []
+        above: list[RelPath] = []
+        for path, kind in self._db.stream(
+            "SELECT path, type FROM files WHERE dataset_no = ? AND valid_to = ? ORDER BY path",
+            (no, LIVE),
+        ):
+            while above and not path.startswith(above[-1]):
+                above.pop()
+            if any(not one or path[len(one) :].startswith(b"/") for one in above):
+                found.append(path)
+            elif kind != FileType.DIRECTORY:
+                above.append(path)
         self.apply([], found, [])
         return found
 
