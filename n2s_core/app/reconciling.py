@@ -12,6 +12,7 @@ from n2s_core.app.verifying import ObjectsView, concern_json
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.orphans import Orphans
 from n2s_core.clock import iso, now_ns
+from n2s_core.errors import StoreError
 from n2s_core.facts import Lease
 from n2s_core.flows.orphans import Judge
 from n2s_core.flows.reconcile import Reconcile, Sorted
@@ -119,15 +120,19 @@ def reconcile(
         )
         for one in unknown:
             _judge_head(flow, one)
-        flow.look_at_unowned()
-        found = Verify(
-            ObjectsView(space.catalogue),
-            space.store,
-            space.master_key(),
-            VerifyWish(),
-            report_and_renew,
-            on_orphan=flow.look_at,
-        ).run()
+        try:
+            flow.look_at_unowned()
+            found = Verify(
+                ObjectsView(space.catalogue),
+                space.store,
+                space.master_key(),
+                VerifyWish(),
+                report_and_renew,
+                on_orphan=flow.look_at,
+            ).run()
+        except StoreError:
+            flow.remember()
+            raise
         done = flow.finish()
     names = tuple(one.name for one in unknown)
     return ReconcileAnswer(found, done, names, dry_run, (now_ns() - started_ns) / 1e9)

@@ -107,8 +107,8 @@ def reconcile_command(
         out.problem(found.advice)
     out.summary(
         f"{found.found.objects} objects compared: {len(found.phantoms)} phantoms, {done.adopted}"
-        f" orphans ({size_text(done.adopted_bytes)}) {would}adopted, {done.strangers} of others,"
-        f" {done.unjudged} not judged, {done.quarantined} in quarantine, {done.deleted}"
+        f" orphans ({size_text(done.adopted_bytes)}) {would}adopted, {done.strangers} of others"
+        f" or lists, {done.unjudged} not judged, {done.quarantined} in quarantine, {done.deleted}"
         f" {would}deleted, {found.seconds:.1f} s"
     )
     return found.exit_code

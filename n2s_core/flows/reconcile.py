@@ -65,7 +65,7 @@ class Reconcile:
                 self._stranger(row.digest, row.object_no)
             else:
                 self._sort(name, Shelf.DATA, row.digest, row.size, row.object_no)
-        self._remember()
+        self.remember()
 
     def look_at(self, found: ObjectStat) -> None:
         """An object that the catalogue does not have."""
@@ -81,7 +81,7 @@ class Reconcile:
 
     def finish(self) -> Sorted:
         """Write down the rest, and forget quarantined ones that are gone or whole."""
-        self._remember()
+        self.remember()
         if not self.dry_run:
             self.catalogue.release(None)
         return self.done
@@ -110,7 +110,7 @@ class Reconcile:
         crash_point("orphan-judged")
         waiting = len(self._waiting) + len(self._strangers)
         if waiting >= AT_ONCE or self._waiting_bytes >= AT_ONCE_BYTES:
-            self._remember()
+            self.remember()
         self.report(Progress("reading orphans", self.done.read, self.done.bytes))
 
     def _stranger(self, digest: bytes, object_no: int | None) -> None:
@@ -122,7 +122,8 @@ class Reconcile:
         """What is needed, and damaged, is the matter of verify and repair."""
         return object_no is not None and self.catalogue.is_needed(object_no)
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
+        """Write down what was found so far, so that it need not be read again."""
         if not self.dry_run:
             if self._waiting:
                 self.catalogue.adopt(self._waiting)

@@ -245,6 +245,8 @@ def test_what_needs_no_key_works(pair: Pair) -> None:
     done = pair.client.run("verify", "--data", env=NO_KEY)
     assert "only their hashes" in done.err
     assert "nothing damaged" in done.out
+    refused = pair.client.run("reconcile", code=2, env=NO_KEY).err
+    assert "can store and not read" in refused
     hurt = pair.own_objects()[0]
     hurt.write_bytes(hurt.read_bytes()[:-1])
     assert hurt.name in pair.client.run("verify", "--data", code=3, env=NO_KEY).err

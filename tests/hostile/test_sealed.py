@@ -197,7 +197,10 @@ def everything(dataset: Dataset) -> dict[str, tuple[Path, int]]:
     }
     dataset.forget_catalogue()
     run([*n2s, "rebuild"], cwd=dataset.base)
-    for command in (["list"], ["verify", "--data"], ["status"], ["--json", "changesets"]):
+    for command in (
+        ["list"], ["verify", "--data"], ["status"], ["--json", "changesets"],
+        ["reconcile", "--delete-quarantined", "--grace", "0h"],
+    ):  # fmt: skip
         run([*n2s, *command], cwd=dataset.base)
     found = {}
     for name, command_of in ways.items():

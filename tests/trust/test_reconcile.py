@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -18,8 +19,10 @@ from blake3 import blake3
 from n2s_core.app import pruning, pushing, reconciling
 from n2s_core.app.reconciling import ReconcileAnswer
 from n2s_core.clock import now_ns
-from n2s_core.errors import LeaseHeld
+from n2s_core.errors import LeaseHeld, Unavailable
+from n2s_core.flows.orphans import Judge
 from n2s_core.model import LIVE
+from n2s_core.orphans import Judgement
 from n2s_core.packs import Keyring, Pack
 from n2s_core.retention import Duration
 from n2s_core.sealing import Kind, public_prelude, x25519_private
@@ -615,6 +618,26 @@ def test_a_reconcile_that_is_killed_is_gone_on_with(killed: Dataset, point: str)
     assert reconcile(killed).exit_code == 0
     killed.push()
     killed.assert_restores(killed.pull(), killed.recover_py())
+
+
+def test_what_was_read_before_the_store_went_away_is_not_read_again(
+    killed: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = orphans(killed)
+    real, calls = Judge.judge, iter(range(100))
+
+    def once(self: Judge, *about: Any) -> Judgement:
+        if next(calls):
+            message = "It is away."
+            raise Unavailable(message)
+        return real(self, *about)
+
+    monkeypatch.setattr(Judge, "judge", once)
+    with pytest.raises(Unavailable):
+        reconcile(killed)
+    assert len(orphans(killed)) == len(left) - 1
+    monkeypatch.setattr(Judge, "judge", real)
+    assert reconcile(killed).done.adopted == len(left) - 1
 
 
 # -- several remotes -------------------------------------------------------------------------------
