@@ -1,6 +1,7 @@
 """What a verify found to be lost is stored again by the next push, as long as the source has it."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +76,23 @@ def test_nothing_is_stored_twice_when_nothing_was_lost(make_dataset: MakeDataset
     dataset.push()
     assert not dataset.verify().damaged
     assert dataset.push().changeset_id is None
+
+
+def test_a_hard_link_whose_record_is_lost_gets_a_new_one(make_dataset: MakeDataset) -> None:
+    """Though another name of the same file, which is stored again first, has the content."""
+    dataset = make_dataset()
+    (dataset.root / "the file").write_text("the content")
+    dataset.push()
+    before = set(dataset.objects("data"))
+    os.link(dataset.root / "the file", dataset.root / "a link")
+    time.sleep(0.05)  # what changed a moment ago is looked at again by every push
+    dataset.push(paths=[b"a link"])
+    dataset.push()
+    lost = [path for name, path in dataset.objects("data").items() if name not in before]
+    for path in lost:
+        path.unlink()
+    dataset.verify()
+    dataset.push()
+    alone = dataset.pull(paths=(b"the file",))
+    assert (alone / "the file").read_text() == "the content"
+    dataset.assert_restores(dataset.pull(), dataset.recover_py())

@@ -173,8 +173,9 @@ def test_a_rebuild_that_wakes_too_late_does_not_replace_what_was_pushed_meanwhil
         let_the_lease_expire(small)
         take_over(small)
         before = rows(small)
+        del before["leases"]
         code, said = first.wake()
         assert code != 0
         assert re.search(TOO_LATE, said)
-    assert rows(small) == before
+    assert rows(small).items() >= before.items()
     assert_nothing_is_damaged(small)

@@ -247,6 +247,7 @@ class _Worker:
             known is not None
             and known.row.type == old.type
             and known.row.file_hash == old.file_hash
+            and known.row.ctime_ns != LOST
             and _same_metadata(known.row, row)
         ):
             self._result.refreshed.append((old.ctime_ns, old.inode, old.nlink, item.path))
