@@ -102,8 +102,9 @@ class Replay:
 
     def _leave_out_impossible(self) -> None:
         for path in self.into.drop_impossible():
+            why = "is below something" if path else "is the root, but something"
             self.problems.append(
-                f"{show(path) or '.'} is below something that is no directory and was left out."
+                f"{show(path) or '.'} {why} that is no directory and was left out."
             )
 
     def _apply(

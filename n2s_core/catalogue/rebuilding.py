@@ -130,6 +130,7 @@ class Rebuilding:
     def drop_impossible(self) -> list[RelPath]:
         """Live paths below something that is no directory, which records alone may leave.
 
+        So is a root that is no directory, of which only a lie can tell; the others stay.
         In byte order what lies below a path comes after it and before all that does not begin with
         it, so `above` has those of them that are no directories; memory does not follow the tree.
         """
@@ -142,7 +143,8 @@ class Rebuilding:
         ):
             while above and not path.startswith(above[-1]):
                 above.pop()
-            if any(not one or path[len(one) :].startswith(b"/") for one in above):
+            is_root = path == ROOT and kind != FileType.DIRECTORY
+            if is_root or any(path[len(one) :].startswith(b"/") for one in above):
                 found.append(path)
             elif kind != FileType.DIRECTORY:
                 above.append(path)

@@ -240,6 +240,21 @@ def test_all_changesets_gone_the_records_alone_give_the_tree(kept: Dataset, harm
     assert max(one.number for one in kept.changesets()) == 6
 
 
+def test_what_only_looks_as_if_it_were_below_a_file_stays(dataset: Dataset) -> None:
+    """Names between a path and what is below it, in the order of bytes."""
+    for name in ("a", "a-b", "a.d", "ab"):
+        (dataset.root / name).write_text(name)
+    for name in ("a-c", "a!"):
+        (dataset.root / name).mkdir()
+        (dataset.root / name / "a").write_text(name)
+    dataset.push()
+    for path in dataset.objects("changesets").values():
+        path.unlink()
+    dataset.forget_catalogue()
+    assert "left out" not in " ".join(dataset.rebuild().problems)
+    dataset.assert_restores()
+
+
 def test_a_file_below_what_became_a_file_is_left_out(dataset: Dataset) -> None:
     (dataset.root / "a").mkdir()
     (dataset.root / "a" / "below").write_text("below")
