@@ -16,11 +16,13 @@ Exit codes: 0 all well; 1 something could not be written (the store is not to bl
 from __future__ import annotations
 
 import argparse
+import bisect
 import contextlib
 import errno
 import functools
 import getpass
 import hashlib
+import itertools
 import operator
 import os
 import re
@@ -52,7 +54,7 @@ MAX_BYTES = 64 << 20  # of a sealed part and of a payload
 MAX_ITEM = 8 << 20  # of one MessagePack value: bounds what hostile nesting can cost
 MAX_PATH = 1 << 20
 HEADER, TAG = 48, 16
-PACK, BLOB, SEGMENT, FILE, NODES, ENTRIES, HEAD, FORGET = range(1, 9)
+PACK, BLOB, SEGMENT, FILE, NODES, ENTRIES, HEAD, FORGET, MOVED = range(1, 10)
 WRITE, TOUCH, REMOVE = 1, 2, 3
 REGULAR, DIRECTORY, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET = range(1, 8)
 NODE_TYPES = {FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK, SOCKET: stat.S_IFSOCK}
@@ -561,6 +563,36 @@ class ObjectFile:
         return Record(kind, offset, real_length, plain[5:end], meta, plain[0], plain[end:])
 
 
+class Move:
+    """Pieces (offset, length) of an object that stand one after the other in another, from start on."""
+
+    def __init__(self, name: bytes, start: int, pieces: list[tuple[int, int]]) -> None:
+        self.object, self.pieces = name, pieces
+        self._starts = list(itertools.accumulate((size for _, size in pieces), initial=start))
+
+    def new(self, offset: int, length: int) -> int | None:
+        """Return the new offset of a record, or None when it was not copied."""
+        index = bisect.bisect_right(self.pieces, (offset, 1 << 63)) - 1
+        if index < 0 or offset + length > sum(self.pieces[index]):
+            return None
+        return self._starts[index] + offset - self.pieces[index][0]
+
+
+def judged_moves(value: object, name: bytes, start: int) -> list[tuple[bytes, Move]]:
+    """Return the earlier places of what an object has from start on, the oldest first."""
+    found = []
+    for item in typed(value, list, "a list of earlier places"):
+        row = pair(item, "an earlier place")
+        ends = [number(one, "the end of a piece", 1 << 62) for one in pair(row[1], "a list of pieces")]
+        pieces = list(zip(ends[::2], ends[1::2], strict=False))
+        if len(ends) % 2 or any(sum(one) > other[0] for one, other in itertools.pairwise(pieces)):
+            raise DamageError("pieces of an object overlap")
+        found.append((digest(row[0], "an earlier place"), Move(name, start, pieces)))
+    if not found:
+        raise DamageError("a record about moved records names none")
+    return found
+
+
 @dataclass(slots=True)
 class Store:
     """The objects of a store; keeps a few of them open."""
@@ -568,6 +600,8 @@ class Store:
     root: Places
     keys: Keys
     log: Log
+    moves: dict[bytes, list[Move]] = field(default_factory=dict)
+    origins: dict[bytes, bytes] = field(default_factory=dict)
     _open: OrderedDict[tuple[str, bytes], ObjectFile] = field(default_factory=OrderedDict)
     _told: set[bytes] = field(default_factory=set)
 
@@ -606,6 +640,26 @@ class Store:
                 self._told.add(found.name)
                 self.log.damage(f"{found}: {error}; its records are tried with the master key")
         found.record_key = derive("n2s format 1 record", root)
+
+    def note_moves(self, name: bytes, found: list[tuple[bytes, Move]]) -> None:
+        """Know where the records of an object were before; index -1 in them means the oldest place."""
+        if name in self.origins:
+            return
+        self.origins[name] = found[0][0]
+        for earlier, move in found:
+            self.moves.setdefault(earlier, []).append(move)
+
+    def record(self, ref: Ref) -> tuple[Record, bytes]:
+        """Open the record of a reference, where it was or where it is now; and the object it was written in."""
+        try:
+            record = self.open("data", ref.object).record(ref.offset, ref.length)
+            return record, self.origins.get(ref.object, ref.object)
+        except DamageError:
+            for move in self.moves.get(ref.object, ()):
+                if (at := move.new(ref.offset, ref.length)) is not None:
+                    with contextlib.suppress(DamageError):
+                        return self.open("data", move.object).record(at, ref.length), self.origins[move.object]
+            raise
 
     def opens_anything(self) -> bool:
         """Tell whether the key opens the first record of any object; True for an empty store."""
@@ -853,6 +907,23 @@ def swept_ids(found: ObjectFile) -> set[bytes]:
     return {digest(one, f"{found}: a changeset id") for one in listed}
 
 
+def read_moves(store: Store) -> None:
+    """Note what objects in changesets/ say about moved records; those of key mode 1 do not count."""
+    for name in store.root.names("changesets"):
+        with contextlib.suppress(DamageError):  # who reads heads names it
+            found = store.open("changesets", name)
+            header = found.header(found.first)
+            if header is None or header[1] != MOVED or found.read(7, 1) != b"\0":
+                continue
+            try:
+                for item in rows(found.record(found.first).payload()):
+                    row = [*typed(item, list, f"{found}: a move"), None, None, None]
+                    to, start = digest(row[0], f"{found}: a name"), number(row[1], f"{found}: a start", 1 << 62)
+                    store.note_moves(to, judged_moves(row[2], to, start))
+            except DamageError as error:
+                store.log.damage(f"{error}; where records were moved to may not be known")
+
+
 def read_heads(store: Store) -> tuple[dict[bytes, Head], set[bytes]]:
     """Return the heads by id, and the ids of changesets that were swept; other kinds of objects are skipped."""
     heads: dict[bytes, Head] = {}
@@ -1002,7 +1073,7 @@ def scan(store: Store, found: ObjectFile) -> Iterator[Record]:
             at = found.find_header(at + 1)
             continue
         end, opened = at + header[2], False
-        if header[1] in (PACK, BLOB, FILE, NODES):
+        if header[1] in (PACK, BLOB, FILE, NODES, MOVED):
             try:
                 yield found.record(at)
                 opened = True
@@ -1014,10 +1085,10 @@ def scan(store: Store, found: ObjectFile) -> Iterator[Record]:
         at = end if opened or end == found.size or found.header(end) else found.find_header(at + 1)
 
 
-def add_node(state: State, record: Record, item: object, age: Age) -> None:
+def add_node(state: State, record: Record, item: object, age: Age, origin: bytes) -> None:
     source, own = typed(item, dict, "a node map"), Ref(age.object, record.offset, record.length)
     if record.kind == NODES:
-        refs = judged_refs(source.get("a", []), targets(record.meta), age.object)
+        refs = judged_refs(source.get("a", []), targets(record.meta), origin)
         state.put(judged_node(source), source, refs, age)
         return
     node, part = judged_node(source), source.get("k")
@@ -1029,13 +1100,13 @@ def add_node(state: State, record: Record, item: object, age: Age) -> None:
     state.put_part(node, source, (number(row[0], "a part", parts - 1), parts), own, age)
 
 
-def add_record(state: State, log: Log, record: Record, age: Age) -> None:
+def add_record(store: Store, state: State, record: Record, age: Age) -> None:
     """Take the nodes of a record into the state; one that is malformed costs only itself."""
     for item in rows(record.payload()) if record.kind == NODES else (record.meta,):
         try:
-            add_node(state, record, item, age)
+            add_node(state, record, item, age, store.origins.get(age.object, age.object))
         except DamageError as error:
-            log.damage(f"data/{age.object.hex()} at {record.offset}: a node is left out: {error}")
+            store.log.damage(f"data/{age.object.hex()} at {record.offset}: a node is left out: {error}")
 
 
 def pack_age(state: State, record: Record, name: bytes) -> Age:
@@ -1060,8 +1131,12 @@ def read_records(store: Store, state: State, upto: int) -> None:
                 try:
                     if record.kind == PACK:
                         age = pack_age(state, record, name)
+                    elif record.kind == MOVED:
+                        if store.open("data", name).read(7, 1) == b"\0":
+                            moved = judged_moves(record.meta.get("M"), name, record.offset + record.length)
+                            store.note_moves(name, moved)
                     elif age.changeset <= upto:
-                        add_record(state, store.log, record, replace(age, offset=record.offset))
+                        add_record(store, state, record, replace(age, offset=record.offset))
                 except DamageError as error:
                     store.log.damage(f"data/{name.hex()} at {record.offset}: {error}")
         except DamageError as error:
@@ -1235,13 +1310,13 @@ class Restorer:
         if not refs:
             raise DamageError("there is no reference to its content")
         for ref in refs:
-            record = self.store.open("data", ref.object).record(ref.offset, ref.length)
+            record, origin = self.store.record(ref)
             if record.kind == BLOB and len(refs) == 1:
                 yield 0, record.payload()
             elif record.kind == FILE:
                 names = targets(record.meta)
                 for item in rows(record.payload()):
-                    yield self._segment(item, names, ref.object)
+                    yield self._segment(item, names, origin)
             else:
                 raise DamageError(f"its content lies in a record of kind {record.kind}")
 
@@ -1250,7 +1325,7 @@ class Restorer:
         if len(row) < 6:
             raise DamageError("a segment is too short")
         ref = judged_ref(row[3:6], names, own)
-        record = self.store.open("data", ref.object).record(ref.offset, ref.length)
+        record, _ = self.store.record(ref)
         data = record.payload()
         if record.kind != SEGMENT or len(data) != row[1] or blake3(data).digest() != row[2]:
             raise DamageError(f"the segment in data/{ref.object.hex()} at {ref.offset} is not the recorded one")
@@ -1351,6 +1426,7 @@ def arguments() -> argparse.Namespace:
 def read_state(store: Store, state: State, given: argparse.Namespace) -> tuple[bytes, bool]:
     """Fill the state; return the dataset and whether it is from records alone."""
     wanted, upto = given.dataset, 1 << 62
+    read_moves(store)
     heads, swept = ({}, set()) if given.records_alone else read_heads(store)
     if heads:
         tip = chosen_tip(heads, wanted, given.changeset)

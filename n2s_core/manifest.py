@@ -222,8 +222,8 @@ def pack_removal(path: RelPath) -> bytes:
     return packed
 
 
-def _stream(payload: bytes) -> Iterator[Any]:
-    """The values of a payload; each is looked through before it is built."""
+def values_of(payload: bytes) -> Iterator[Any]:
+    """The values of a payload; each is looked through before it is built. Raises DamageError."""
     size = len(payload)
     walker = msgpack.Unpacker(max_buffer_size=size + 1)
     builder = msgpack.Unpacker(strict_map_key=False, max_buffer_size=size + 1)
@@ -282,7 +282,7 @@ def entries(meta: dict[str, Any], payload: bytes) -> Iterator[Entry]:
     """The entries of one ENTRIES record. Raises DamageError."""
     try:
         digests = _names(meta)
-        for value in _stream(payload):
+        for value in values_of(payload):
             packed = array(value, 2)
             op, node = Op(number(packed[0])), check_node(packed[1])
             if op is Op.REMOVE:
@@ -305,7 +305,7 @@ def entries(meta: dict[str, Any], payload: bytes) -> Iterator[Entry]:
 
 def nodes(payload: bytes) -> Iterator[dict[str, Any]]:
     """The node maps of one NODES record. Raises DamageError."""
-    for node in _stream(payload):
+    for node in values_of(payload):
         yield check_node(node)
 
 
@@ -339,7 +339,7 @@ def segments(meta: dict[str, Any], payload: bytes, this: bytes | None) -> Iterat
     """The segments of one FILE record of the object `this`. Raises DamageError."""
     try:
         digests = _names(meta)
-        for value in _stream(payload):
+        for value in values_of(payload):
             offset, length, content_hash, *ref = array(value, 6)
             (found,) = refs_of([ref], digests, this)
             yield SegmentRef(number(offset), number(length, least=1), digest(content_hash), found)

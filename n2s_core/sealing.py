@@ -56,6 +56,7 @@ class Kind(IntEnum):
     ENTRIES = 6
     HEAD = 7
     FORGET = 8
+    MOVED = 9
 
 
 class Codec(IntEnum):
@@ -79,6 +80,11 @@ class Header:
     kind: int
     siv: bytes
     size: int
+
+
+def record_size(meta: int) -> int:
+    """Bytes of a record without a payload, header included, with so many bytes of metadata."""
+    return HEADER_SIZE + _HEAD_OF_PLAINTEXT.size + meta + TAG_SIZE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """What a prune asks of a catalogue: who needs which object."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from n2s_core.layout import Shelf, object_name
+from n2s_core.model import ObjectRow
 
 
 class Use(IntEnum):
@@ -26,6 +27,8 @@ class Version(NamedTuple):
     content: bytes | None
     blob_id: bytes | None
     segments: int
+    record_offset: int
+    record_length: int
 
 
 class Numbered(NamedTuple):
@@ -54,6 +57,55 @@ class Sums(NamedTuple):
 
     objects: int = 0
     bytes: int = 0
+
+    def plus(self, other: "Sums") -> "Sums":
+        """Both together."""
+        return Sums(self.objects + other.objects, self.bytes + other.bytes)
+
+
+Place = tuple[int, int, int]
+"""object_no, offset and length of a record."""
+NewPlace = Callable[[Place], Place]
+
+
+class Candidate(NamedTuple):
+    """A data object with `live` bytes of records in use; `dataset` is the name of its dataset.
+
+    One that is not `movable` is damaged, or not all that is in use of it is known.
+    """
+
+    object_no: int
+    digest: bytes
+    size: int
+    dataset: str
+    live: int
+    movable: bool
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return object_name(Shelf.DATA, self.digest)
+
+
+class Copied(NamedTuple):
+    """An object and its copy; `move` is a packed Move."""
+
+    object_no: int
+    new_no: int
+    move: bytes
+
+
+class Repacked(NamedTuple):
+    """What a repack did: the copies, the `old` objects whose place they take.
+
+    `unused` bytes lie in objects that stay as they are; `fixed` are those that cannot be copied,
+    because a client that may only add wrote them, and their unused bytes.
+    """
+
+    copies: Sums = Sums()
+    old: Sums = Sums()
+    unused: int = 0
+    fixed: Sums = Sums()
 
 
 class PruneCatalogue(Protocol):
@@ -115,3 +167,34 @@ class PruneCatalogue(Protocol):
 
     def tidy(self) -> None:
         """Remove what says where contents lay that are gone."""
+
+
+class RepackCatalogue(Protocol):
+    """The catalogue as a repack sees it. Writes raise LeaseHeld when somebody else took over."""
+
+    def begin(self) -> None:
+        """No record is known to be in use."""
+
+    def use(self, versions: Iterable[Version]) -> None:
+        """The records of these versions are."""
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Objects with records in use."""
+
+    def records(self, object_no: int) -> list[tuple[int, int]]:
+        """Offset and length of the records of an object that are in use, in order."""
+
+    def copied(self, object_no: int, new: ObjectRow, move: bytes) -> None:
+        """The store has a copy of what an object holds in use; the number of `new` is ignored."""
+
+    def told(self) -> list[Copied]:
+        """Copies that the store tells of, and that not everything refers to yet."""
+
+    def relink(self, versions: Iterable[Version], new_place: NewPlace) -> None:
+        """These versions are read at the new places."""
+
+    def relink_pieces(self, old: list[int], new_place: NewPlace) -> None:
+        """Pieces of large files, and contents that can be shared, are read at the new places."""
+
+    def finish(self, done: list[Copied], time_ns: int) -> None:
+        """What was copied is marked."""

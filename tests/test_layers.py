@@ -25,7 +25,7 @@ FLOORS = (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
         "layout", "remotes", "keypage", "credentials",
     ),
-    ("walking", "writing", "packs", "rows", "hookspecs", "wanted", "uses", "orphans"),
+    ("walking", "writing", "packs", "rows", "hookspecs", "wanted", "uses", "orphans", "moves"),
     ("jobs",),
     ("catalogue_port",),
     ("plugins", "config", "stores", "catalogue", "flows"),

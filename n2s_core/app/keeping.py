@@ -1,5 +1,6 @@
 """The public functions about what is kept: changesets, and what the store has besides."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from n2s_core.app import retaining
@@ -11,12 +12,16 @@ from n2s_core.app.pruning import prune as run_prune
 from n2s_core.app.reconciling import ReconcileAnswer
 from n2s_core.app.reconciling import reconcile as run_reconcile
 from n2s_core.app.retaining import ForgetAnswer
-from n2s_core.config import RetentionTable
+from n2s_core.config import RetentionTable, parse_size
 from n2s_core.errors import UsageError
+from n2s_core.flows.repack import RepackWish
 from n2s_core.model import Report
 from n2s_core.retention import Duration, Policy, judged_policy
 
 QUARANTINE_GRACE = "7d"
+MAX_UNUSED = "5%"
+UNLIMITED = "unlimited"
+WHOLE = 100
 
 
 def forget(
@@ -102,16 +107,21 @@ def prune(
     *,
     config: PathLike | None = None,
     grace: str | None = None,
+    max_unused: str = MAX_UNUSED,
+    max_repack_size: str | None = None,
     dry_run: bool = False,
     report: Report = silent,
 ) -> PruneAnswer:
     """Mark what only forgotten changesets need, and remove what was marked a `grace` ago.
 
     `grace` is a duration in days and hours; without one that of the configuration counts.
+    `max_unused` is a percentage, a size or "unlimited": objects that are used in part are repacked
+    until no more than that is unused, at most `max_repack_size` bytes of them.
     """
+    wish = judged_wish(max_unused, max_repack_size)
     with workspace(root, config) as space:
         wait = Duration.parse(space.config.retention.grace if grace is None else grace)
-        return run_prune(space, grace_ns=wait.fixed_ns, dry_run=dry_run, report=report)
+        return run_prune(space, grace_ns=wait.fixed_ns, dry_run=dry_run, report=report, wish=wish)
 
 
 def reconcile(
@@ -136,3 +146,24 @@ def reconcile(
             dry_run=dry_run,
             report=report,
         )
+
+
+def judged_wish(max_unused: str, max_repack_size: str | None) -> RepackWish:
+    """What `--max-unused` and `--max-repack-size` say. Raises UsageError, ConfigError."""
+    most = None
+    if max_repack_size is not None:
+        most = parse_size(max_repack_size, where="--max-repack-size")
+    word = max_unused.strip()
+    if word == UNLIMITED:
+        return RepackWish(most_bytes=most)
+    if not word.endswith("%"):
+        size = parse_size(word, where="--max-unused")
+        return RepackWish(max_unused_bytes=size, most_bytes=most)
+    try:
+        percent = float(word[:-1])
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent < WHOLE:
+        message = f"--max-unused takes a percentage from 0% to below 100%, not {max_unused!r}."
+        raise UsageError(message)
+    return RepackWish(max_unused_percent=percent, most_bytes=most)

@@ -11,10 +11,19 @@ from n2s_core.app.workspace import Workspace
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
 from n2s_core.facts import Dataset
+from n2s_core.faults import crash_point
 from n2s_core.flows.prune import Prune, Pruned
 from n2s_core.flows.rebuild import dataset_of
+from n2s_core.flows.repack import Repack, RepackWish
 from n2s_core.layout import Shelf, parse_name
+from n2s_core.manifest import BYTES_PER_RECORD
 from n2s_core.model import Report
+from n2s_core.moves import Announcement, Move
+from n2s_core.packs import Keyring
+from n2s_core.sealing import Kind
+from n2s_core.uses import Copied
+
+NEVER = RepackWish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,20 @@ class PruneAnswer:
             "bytes_removed": self.done.removed.bytes,
             "objects_waiting": self.done.waiting.objects,
             "bytes_waiting": self.done.waiting.bytes,
+            "repacked_objects": self.done.repacked.copies.objects,
+            "repacked_bytes": self.done.repacked.copies.bytes,
+            "unused_bytes": self.done.repacked.unused,
+            "fixed_objects": self.done.repacked.fixed.objects,
+            "fixed_bytes": self.done.repacked.fixed.bytes,
             "grace_seconds": self.grace_ns // 1_000_000_000,
             "dry_run": self.dry_run,
             "seconds": round(self.seconds, 3),
         }
 
 
-def prune(space: Workspace, *, grace_ns: int, dry_run: bool, report: Report) -> PruneAnswer:
+def prune(
+    space: Workspace, *, grace_ns: int, dry_run: bool, report: Report, wish: RepackWish = NEVER
+) -> PruneAnswer:
     """Run it for every dataset of the catalogue.
 
     Raises LeaseHeld while another prune or a rebuild is running, StoreError; the next prune then
@@ -53,6 +69,15 @@ def prune(space: Workspace, *, grace_ns: int, dry_run: bool, report: Report) -> 
         catalogue=pruning,
         store=space.store,
         sweep=lambda before_ns: _sweep(space, before_ns),
+        repack=Repack(
+            catalogue=pruning,
+            repacking=pruning.repacking,
+            store=space.store,
+            master_key=space.master_key,
+            tell=lambda: _tell(space),
+            wish=wish,
+            report=report,
+        ),
         report=report,
         grace_ns=grace_ns,
     )
@@ -129,3 +154,31 @@ def _sweep_one(space: Workspace, dataset: Dataset, before_ns: int) -> int:
 
     give(space, dataset, decide)
     return len(due)
+
+
+def _tell(space: Workspace) -> None:
+    """Say in the store where the records are that were copied; it knows when this returns."""
+    for dataset in space.catalogue.datasets():
+        untold: list[Copied] = []
+        for one in space.catalogue.pruning.repacking.untold(dataset.dataset_no):
+            if untold and sum(len(each.move) for each in untold) >= BYTES_PER_RECORD:
+                _tell_of(space, dataset, untold)
+                untold = []
+            untold.append(one)
+        if untold:
+            _tell_of(space, dataset, untold)
+    deliver(space)
+
+
+def _tell_of(space: Workspace, dataset: Dataset, untold: list[Copied]) -> None:
+    moves = tuple(Move.parse(one.move) for one in untold)
+
+    def seal(made_ns: int) -> tuple[bytes, bytes]:
+        meta, payload = Announcement(dataset.dataset_id, dataset.name, made_ns, moves).pack()
+        pack = Keyring(space.master_key()).begin()
+        pack.add(Kind.MOVED, meta, payload)
+        sealed = pack.finish()
+        return sealed.digest, b"".join(sealed.chunks)
+
+    space.catalogue.pruning.repacking.announce(dataset.dataset_no, untold, seal)
+    crash_point("repack-announced")

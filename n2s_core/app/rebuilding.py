@@ -31,6 +31,7 @@ from n2s_core.keypage import read_key
 from n2s_core.keys import store_id
 from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
 from n2s_core.model import Progress, Report
+from n2s_core.moves import Moves, StoredAnnouncement
 from n2s_core.ports import Store
 from n2s_core.verdicts import StoredVerdict
 
@@ -44,7 +45,8 @@ def survey(store: Store, master_key: bytes, report: Report) -> list[Line]:
     problems: list[str] = []
     heads = []
     verdicts: list[StoredVerdict] = []
-    for head in read_heads(store, master_key, problems.append, verdicts.append):
+    announced: list[StoredAnnouncement] = []
+    for head in read_heads(store, master_key, problems.append, verdicts.append, announced.append):
         heads.append(head)
         report(Progress("reading changesets", len(heads), 0))
     found = lines(heads, problems)
@@ -53,6 +55,8 @@ def survey(store: Store, master_key: bytes, report: Report) -> list[Line]:
     if not found:
         names = Records(store, master_key, problems.append, report).datasets()
         found = [headless(dataset_id, name, problems) for dataset_id, name in names.items()]
+    for line in found:
+        line.announcements = announced
     if problems and not found:
         raise DamageError(" ".join(problems))
     return found
@@ -88,7 +92,8 @@ def rebuild_into(
 ) -> list[str]:
     """Fill a catalogue; what could not be read, in sentences."""
     problems: list[str] = []
-    records = Records(store, master_key, problems.append, report)
+    moves = Moves()
+    records = Records(store, master_key, problems.append, report, moves)
     first = True
     for line in found:
         problems.extend(one for one in line.problems if one not in problems)
@@ -99,12 +104,16 @@ def rebuild_into(
         if first:
             into.add_objects(_listed(store, report))
             first = False
-        reader = EntryReader(store, master_key, problems.append, report)
+            moves.exists = into.has
+            for announced in line.announcements:
+                for move in announced.announcement.moves:
+                    moves.add(move)
+        reader = EntryReader(store, master_key, problems.append, report, moves)
         replay = Replay(line, into, reader, records, problems)
         replay.run()
         for one in line.chain:
             _note_origin(catalogue, one)
-        problems += settle(catalogue, dataset, line.verdicts, replay.unread)
+        problems += settle(catalogue, dataset, line, replay.unread)
     problems += [
         f"{object_name(Shelf(lost.shelf), lost.digest)}, which files need, is missing or empty;"
         " 'n2s verify' names the files."
@@ -180,7 +189,9 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
             dataset_id = bytes.fromhex(space.config.dataset.id)
             mine = [line for line in found if line.dataset_id == dataset_id]
             if not mine and _has_records(store, master, dataset_id, keep_lease):
-                mine = [headless(dataset_id, space.config.dataset.name, [])]
+                lost = headless(dataset_id, space.config.dataset.name, [])
+                lost.announcements = found[0].announcements if found else []
+                mine = [lost]
             if not mine:
                 made.add_dataset(dataset_id, space.config.dataset.name)
             problems += rebuild_into(made, store, master, mine, keep_lease)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.facts import Dataset
 from n2s_core.flows.prune import Sight
+from n2s_core.flows.rebuild import Line
 from n2s_core.relpath import RelPath, show
 from n2s_core.uses import Use
-from n2s_core.verdicts import StoredVerdict
 
 
 class Unread(NamedTuple):
@@ -22,14 +22,15 @@ class Unread(NamedTuple):
     why: str
 
 
-def settle(
-    catalogue: Catalogue, dataset: Dataset, verdicts: list[StoredVerdict], unread: list[Unread]
-) -> list[str]:
+def settle(catalogue: Catalogue, dataset: Dataset, line: Line, unread: list[Unread]) -> list[str]:
     """Drop the versions that only swept changesets saw; which of the unread ones are a loss.
 
-    Objects that any version needs are known to be ours from then on.
+    Objects that any version needs, or that a prune repacked, are known to be ours from then on.
     """
-    catalogue.verdicts.restore(dataset.dataset_no, verdicts)
+    announced = [
+        one for one in line.announcements if one.announcement.dataset_id == dataset.dataset_id
+    ]
+    catalogue.verdicts.restore(dataset.dataset_no, line.verdicts, announced)
     pruning = catalogue.pruning
     sight = Sight.of(pruning.numbers())
     pruning.begin_scan(Use.NONE)
@@ -39,6 +40,15 @@ def settle(
         pruning.use(seen, Use.KEPT)
         if len(seen) < len(page):
             pruning.remove_versions([one for one in page if sight.use(one) is Use.NONE])
+    pruning.note_repacked(
+        dataset.dataset_no,
+        {
+            digest
+            for one in announced
+            for move in one.announcement.moves
+            for digest in (move.to, *(source.digest for source in move.sources))
+        },
+    )
     pruning.forget_lost()
     return [
         f"{show(one.path)}: {one.why}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.leases import Leases
+from n2s_core.catalogue.repacking import Repacking
 from n2s_core.errors import LeaseHeld
 from n2s_core.facts import Lease
 from n2s_core.layout import Shelf
@@ -35,6 +36,7 @@ class Pruning:
         self._db = db
         self._leases = leases
         self._lease: Lease | None = None
+        self.repacking = Repacking(db, self._guard)
 
     # -- alone -------------------------------------------------------------------------------
 
@@ -178,8 +180,10 @@ class Pruning:
         return found
 
     def use_of_pending(self) -> None:
-        """A push that is not finished needs the pieces of large files that it has stored."""
-        rows = self._db.all("SELECT DISTINCT object_no FROM loose_segments")
+        """A push that is not finished needs the pieces that it has stored, a repack its copies."""
+        rows = self._db.all(
+            "SELECT DISTINCT object_no FROM loose_segments UNION SELECT new_no FROM repacked"
+        )
         self._use({int(row[0]) for row in rows}, Use.KEPT)
 
     def _use(self, numbers: set[int], use: Use) -> None:
@@ -305,6 +309,15 @@ class Pruning:
             self._db.execute_many(
                 "UPDATE objects SET changeset_no = ? WHERE object_no = ? AND changeset_no <= 0",
                 [(changeset_no, number) for number, changeset_no in origins.items()],
+            )
+
+    def note_repacked(self, dataset_no: int, digests: set[bytes]) -> None:
+        """Objects that were copied, and copies, are of this dataset, if they are not of another."""
+        with self._db.transaction():
+            self._db.execute_many(
+                "UPDATE objects SET changeset_no = (SELECT max(changeset_no) FROM changesets"
+                " WHERE dataset_no = ?) WHERE digest = ? AND changeset_no <= 0",
+                [(dataset_no, digest) for digest in digests],
             )
 
     def forget_lost(self) -> None:

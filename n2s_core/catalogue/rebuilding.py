@@ -49,6 +49,11 @@ class Rebuilding:
             self._numbers[digest] = found
         return found
 
+    def has(self, digest: bytes) -> bool:
+        """Whether the store lists an object of this name."""
+        found = self._db.one("SELECT 1 FROM objects WHERE digest = ? AND size > 0", (digest,))
+        return found is not None
+
     def _add(self, shelf: str, digest: bytes, size: int) -> int:
         number, self._next_object = self._next_object, self._next_object + 1
         self._pushes.add_objects(self._changeset_no, [ObjectRow(number, shelf, digest, size)])

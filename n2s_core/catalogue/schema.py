@@ -199,6 +199,14 @@ Table(
     _number("size"),
 )
 Table(
+    "repacked",
+    TABLES,
+    Column("object_no", Number, primary_key=True, autoincrement=False),
+    _number("new_no"),
+    Column("told", SmallInteger, nullable=False),
+    Column("move", LargeBinary, nullable=False),
+)
+Table(
     "strangers",
     TABLES,
     Column("digest", LargeBinary, primary_key=True),

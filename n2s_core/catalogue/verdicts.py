@@ -9,6 +9,7 @@ from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset
 from n2s_core.layout import Shelf
 from n2s_core.model import ObjectRow
+from n2s_core.moves import StoredAnnouncement
 from n2s_core.verdicts import KEPT, Standing, StoredVerdict, Verdict
 
 Decide = Callable[[int], Verdict | None]
@@ -123,14 +124,18 @@ class Verdicts:
             ],
         )
 
-    def restore(self, dataset_no: int, found: list[StoredVerdict]) -> None:
+    def restore(
+        self, dataset_no: int, found: list[StoredVerdict], announced: list[StoredAnnouncement]
+    ) -> None:
         """After a rebuild: what the store says, besides the tags that changesets began with."""
         found = sorted(found, key=lambda one: (one.verdict.made_ns, one.digest))
+        stored = [(one.verdict.made_ns, one.digest, one.data) for one in found]
+        stored += [(one.announcement.made_ns, one.digest, one.data) for one in announced]
         with self._db.transaction():
             self._db.execute_many(
                 "INSERT INTO verdicts (dataset_no, made_ns, digest, bytes, sent)"
                 " VALUES (?, ?, ?, ?, 1)",
-                [(dataset_no, one.verdict.made_ns, one.digest, one.data) for one in found],
+                [(dataset_no, *one) for one in stored],
             )
             self._apply(dataset_no, (one.verdict for one in found))
 

@@ -122,13 +122,32 @@ def prune_command(
             "--grace", metavar="DURATION", help="Remove what was marked so long ago, such as 24h."
         ),
     ] = None,
+    max_unused: Annotated[
+        str | None,
+        typer.Option(
+            "--max-unused",
+            metavar="LIMIT",
+            help="Repack until no more is unused: 5% (if not given), a size, or unlimited.",
+        ),
+    ] = None,
+    max_repack_size: Annotated[
+        str | None,
+        typer.Option("--max-repack-size", metavar="SIZE", help="Repack no more than this."),
+    ] = None,
     dry_run: DryRun = False,
 ) -> int:
     """Remove from the store what only forgotten changesets need."""
-    from n2s_core.app.keeping import prune
+    from n2s_core.app.keeping import MAX_UNUSED, prune
 
     with out.progress() as report:
-        found = prune(config=out.config, grace=grace, dry_run=dry_run, report=report)
+        found = prune(
+            config=out.config,
+            grace=grace,
+            max_unused=max_unused or MAX_UNUSED,
+            max_repack_size=max_repack_size,
+            dry_run=dry_run,
+            report=report,
+        )
     if out.json:
         out.document(found.to_json())
         return 0
@@ -138,6 +157,18 @@ def prune_command(
         f" {done.waiting.objects} ({size_text(done.waiting.bytes)}) wait for their time of grace;"
         f" {done.swept} changesets and {done.versions} versions {would}gone, {found.seconds:.1f} s"
     )
+    copies, fixed = done.repacked.copies, done.repacked.fixed
+    if copies.objects:
+        out.summary(
+            f"{copies.objects} objects ({size_text(copies.bytes)}) {would}made of"
+            f" {size_text(done.repacked.old.bytes)} that are used in part;"
+            f" {size_text(done.repacked.unused)} stay unused"
+        )
+    if fixed.objects:
+        out.note(
+            f"{fixed.objects} objects with {size_text(fixed.bytes)} unused cannot be repacked: they"
+            " were written with a push credential."
+        )
     return 0
 
 

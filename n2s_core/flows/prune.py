@@ -10,12 +10,13 @@ from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from n2s_core.errors import StoreError
 from n2s_core.faults import crash_point
 from n2s_core.model import Progress, Report
 from n2s_core.ports import Store
-from n2s_core.uses import Doomed, Numbered, PruneCatalogue, Sums, Use, Version
+from n2s_core.uses import Doomed, Numbered, PruneCatalogue, Repacked, Sums, Use, Version
 
 REMOVALS = 4
 
@@ -26,13 +27,15 @@ class Pruned:
 
     `swept` changesets cannot be brought back any more, `versions` of paths are gone from the
     catalogue; `removed` are objects that the store does not have any more, `waiting` those that no
-    kept changeset needs and that are removed when their time of grace is over.
+    kept changeset needs and that are removed when their time of grace is over; what was repacked is
+    among these.
     """
 
     swept: int
     versions: int
     removed: Sums
     waiting: Sums
+    repacked: Repacked
 
 
 @dataclass(slots=True)
@@ -76,6 +79,16 @@ def _sees(numbers: list[int], one: Version) -> bool:
     return at == len(numbers) or numbers[at] < one.valid_to
 
 
+class Repacker(Protocol):
+    """Copies what is in use of objects that are not in use as a whole, and marks these."""
+
+    def run(self, sight: Sight, now_ns: int) -> Repacked:
+        """Do it, and end what an earlier one began."""
+
+    def rehearse(self, sight: Sight) -> Repacked:
+        """What a run would do now; nothing is changed."""
+
+
 @dataclass(slots=True)
 class Prune:
     """One prune of one catalogue. `sweep(before_ns)` declares swept what was marked until then."""
@@ -83,6 +96,7 @@ class Prune:
     catalogue: PruneCatalogue
     store: Store
     sweep: Callable[[int], int]
+    repack: Repacker
     report: Report
     grace_ns: int
     _versions: int = 0
@@ -101,11 +115,14 @@ class Prune:
         waiting = self._pass(before_ns)
         self.catalogue.mark(now_ns)
         crash_point("prune-marked")
+        repacked = self.repack.run(Sight.of(self.catalogue.numbers()), now_ns)
+        waiting = waiting.plus(repacked.old)
         if now_ns <= before_ns:  # what was marked a moment ago needs a scan that begins after it
             waiting = self._pass(before_ns)
         if self._removed:
             self.catalogue.tidy()
-        return Pruned(swept, self._versions, Sums(self._removed, self._bytes), waiting)
+        removed = Sums(self._removed, self._bytes)
+        return Pruned(swept, self._versions, removed, waiting, repacked)
 
     def rehearse(self, now_ns: int) -> Pruned:
         """What a run would do now; nothing is changed."""
@@ -117,7 +134,12 @@ class Prune:
         waiting = Sums(unused.objects - due.objects, unused.bytes - due.bytes)
         swept = sum(one.swept for some in then.values() for one in some)
         swept -= sum(one.swept for some in now.values() for one in some)
-        return Pruned(swept, self._versions, due, waiting)
+        repacked = self.repack.rehearse(Sight.of(then))
+        if now_ns <= before_ns:
+            due = due.plus(repacked.old)
+        else:
+            waiting = waiting.plus(repacked.old)
+        return Pruned(swept, self._versions, due, waiting, repacked)
 
     def _pass(self, before_ns: int) -> Sums:
         """Scan, and remove what may go; what no kept changeset needs and stays for now."""

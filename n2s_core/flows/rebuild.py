@@ -19,12 +19,14 @@ from n2s_core.manifest import (
     segments,
 )
 from n2s_core.model import Progress, Report
+from n2s_core.moves import Announcement, Moves, StoredAnnouncement
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
 from n2s_core.sealing import KeyMode, Kind
 from n2s_core.verdicts import StoredVerdict, Verdict
 
 KEY_MODE_AT = 7
+DECISIONS = (Kind.FORGET, Kind.MOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Line:
     `from_checkpoint` says that the first of them is to be read from its checkpoint. Numbers that
     are not in the chain are those of changesets that are lost. `problems` name what is missing or
     damaged; the tree of the tip is right when there are none. `verdicts` are those about its
-    changesets.
+    changesets, `announcements` say where records of any dataset went.
     """
 
     dataset_id: bytes
@@ -54,6 +56,7 @@ class Line:
     from_checkpoint: bool = False
     problems: list[str] = field(default_factory=list)
     verdicts: list[StoredVerdict] = field(default_factory=list)
+    announcements: list[StoredAnnouncement] = field(default_factory=list)
 
     @property
     def tip(self) -> Head | None:
@@ -73,11 +76,12 @@ def read_heads(
     master_key: bytes,
     on_damage: Callable[[str], None],
     on_verdict: Callable[[StoredVerdict], None] = lambda _: None,
+    on_moves: Callable[[StoredAnnouncement], None] = lambda _: None,
 ) -> Iterator[HeadObject]:
     """Every head that opens, be the rest of its object damaged; what is wrong is reported.
 
-    `on_verdict` gets the verdicts that lie among them. Objects that begin with a record of an
-    unknown kind are left to later versions.
+    `on_verdict` gets the verdicts that lie among them, `on_moves` what is said about records that
+    moved. Objects that begin with a record of an unknown kind are left to later versions.
     """
     for found in store.list(Shelf.CHANGESETS.value):
         parsed = parse_name(found.name)
@@ -93,6 +97,9 @@ def read_heads(
                 on_damage(f"{found.name}, a verdict, is damaged. Its record could be read.")
             on_verdict(one)
             continue
+        if isinstance(one, StoredAnnouncement):
+            on_moves(one)
+            continue
         if one is None:
             continue
         if not one.whole:
@@ -103,15 +110,20 @@ def read_heads(
         yield one
 
 
-def _read_first(data: bytes, digest: bytes, master_key: bytes) -> HeadObject | StoredVerdict | None:
+def _read_first(
+    data: bytes, digest: bytes, master_key: bytes
+) -> HeadObject | StoredVerdict | StoredAnnouncement | None:
     """What an object is about; None for what is nothing to this version."""
     first = next((opened for _, _, opened in ObjectReader(data, master_key).records(_raise)), None)
     whole = blake3(data).digest() == digest
-    if first is not None and first.kind == Kind.FORGET:
-        # Who may only add to a store does not decide what is forgotten.
+    if first is not None and first.kind in DECISIONS:
+        # Who may only add to a store does not decide what is forgotten, or where contents are.
         if data[KEY_MODE_AT] != KeyMode.MASTER:
             return None
-        return StoredVerdict(Verdict.parse(first.meta), digest, data if whole else None)
+        kept = data if whole else None
+        if first.kind == Kind.FORGET:
+            return StoredVerdict(Verdict.parse(first.meta), digest, kept)
+        return StoredAnnouncement(Announcement.parse(first.meta, first.payload), digest, kept)
     if first is not None and first.kind > max(Kind):
         return None
     if first is None or first.kind != Kind.HEAD:
@@ -131,7 +143,7 @@ def dataset_of(data: bytes, master_key: bytes) -> bytes | None:
         found = None if first is None else first.meta.get("d")
     except DamageError:
         return None
-    if first is not None and first.kind == Kind.FORGET and data[KEY_MODE_AT] != KeyMode.MASTER:
+    if first is not None and first.kind in DECISIONS and data[KEY_MODE_AT] != KeyMode.MASTER:
         return b""
     return found if isinstance(found, bytes) else None
 
@@ -223,6 +235,7 @@ class EntryReader:
     master_key: bytes
     on_damage: Callable[[str], None]
     report: Report
+    moves: Moves = field(default_factory=Moves)
 
     def changeset(self, one: HeadObject) -> Iterator[list[Entry]]:
         """Its entries in the order in which they apply, record by record."""
@@ -265,11 +278,17 @@ class EntryReader:
             try:
                 following = entries(record.meta, record.payload)
                 while found := list(islice(following, ENTRIES_PER_RECORD)):
+                    found = [self._placed(one) for one in found] if self.moves else found
                     done += len(found)
                     self.report(Progress("reading entries", done, 0))
                     yield found
             except DamageError as error:
                 self.on_damage(f"{name}: {error}")
+
+    def _placed(self, entry: Entry) -> Entry:
+        """The same, with the places where its records are now."""
+        content = None if entry.content is None else self.moves.places(entry.content)
+        return entry._replace(own=self.moves.places(entry.own), content=content)
 
     def _inline(self, one: HeadObject) -> Iterator[list[Entry]]:
         """Those behind the head count only when all of them are as the head says."""
@@ -301,12 +320,13 @@ class EntryReader:
             if opened.kind != Kind.FILE:
                 message = f"{name}, offset {ref.offset}, should be a list of segments"
                 raise DamageError(message)
-            for at, one in enumerate(segments(opened.meta, opened.payload, ref.digest)):
+            origin = self.moves.origin(ref.digest)
+            for at, one in enumerate(segments(opened.meta, opened.payload, origin)):
                 if at >= SEGMENTS_PER_RECORD or one.file_offset < size:
                     message = "a file's pieces overlap, or are too many for one list"
                     raise DamageError(message)
                 size = one.file_offset + one.length
-                found.append(one)
+                found.append(one._replace(ref=self.moves.place(one.ref)))
         if size > entry.node["s"]:
             message = "a file's pieces are longer than the file"
             raise DamageError(message)

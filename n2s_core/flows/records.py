@@ -13,13 +13,15 @@ from n2s_core.errors import DamageError, Missing
 from n2s_core.layout import FOLDERS, Shelf, object_name, parse_name
 from n2s_core.manifest import Entry, Ref, check_node, nodes, refs_of
 from n2s_core.model import UNSURE, Op, Progress, Report
+from n2s_core.moves import Move, Moves, parse_sources
 from n2s_core.packs import ObjectReader
 from n2s_core.ports import Store
-from n2s_core.sealing import Kind, Opened
+from n2s_core.sealing import KeyMode, Kind, Opened, parse_header
 
 BEGINNING = 4096
 """Bytes of an object in which its PACK record is looked for first."""
 AT_ONCE = 4096
+KEY_MODE_AT = 7
 
 
 class Holding(NamedTuple):
@@ -41,6 +43,7 @@ class Records:
     master_key: bytes
     on_damage: Callable[[str], None]
     report: Report
+    moves: Moves = field(default_factory=Moves)
     names: dict[bytes, str] = field(default_factory=dict)
     _holdings: dict[bytes, list[Holding]] | None = None
     _unknown: list[Holding] = field(default_factory=list)
@@ -81,7 +84,7 @@ class Records:
     def _look_at(self, name: str, digest: bytes) -> None:
         assert self._holdings is not None
         try:
-            meta = self._pack_meta(name)
+            meta = self._pack_meta(name, digest)
             dataset_id, number, packed_ns = bytes(meta["d"]), int(meta["k"]), int(meta["t"])
             self.names.setdefault(dataset_id, str(meta["N"]))
         except (DamageError, Missing, KeyError, TypeError, ValueError):
@@ -90,14 +93,35 @@ class Records:
             return
         self._holdings.setdefault(dataset_id, []).append(Holding(number, packed_ns, digest))
 
-    def _pack_meta(self, name: str) -> dict[str, Any]:
+    def _pack_meta(self, name: str, digest: bytes) -> dict[str, Any]:
+        """What the first record says; when the next one says where the others come from, so too."""
         for length in (BEGINNING, None):
-            reader = ObjectReader(self.store.get(name, 0, length), self.master_key)
+            data = self.store.get(name, 0, length)
+            reader = ObjectReader(data, self.master_key)
             first = next(reader.records(lambda _: None), None)
             if first is not None and first[2].kind == Kind.PACK:
+                self._note_moves(name, digest, data, first[0] + first[1])
                 return first[2].meta
         message = "it does not begin with what it says of itself"
         raise DamageError(message)
+
+    def _note_moves(self, name: str, digest: bytes, data: bytes, at: int) -> None:
+        """Of an object that a prune made; its beginning may have to be read once more."""
+        try:
+            header = parse_header(data, at)
+        except DamageError:
+            return  # there is nothing, or it is told when the records are read
+        if header.kind != Kind.MOVED:
+            return
+        if data[KEY_MODE_AT] != KeyMode.MASTER:
+            return  # who may only add to a store does not say where contents are
+        start = at + header.size
+        whole = data if len(data) >= start else self.store.get(name, 0, start)
+        try:
+            moved = ObjectReader(whole, self.master_key).open(at, header.size)
+            self.moves.add(Move(digest, start, parse_sources(moved.meta.get("M"))))
+        except DamageError as error:
+            self.on_damage(f"{name}, offset {at}: {error}")
 
     # -- their nodes -----------------------------------------------------------------------------
 
@@ -110,7 +134,7 @@ class Records:
             for offset, size, record in self._opened(name):
                 ref = Ref(one.digest, offset, size)
                 try:
-                    page.extend(_entries(record, ref, parts))
+                    page.extend(self._entries(record, ref, parts))
                 except (DamageError, KeyError, TypeError, ValueError, IndexError) as error:
                     self.on_damage(f"{name}, offset {offset}: {error}")
                 if len(page) >= AT_ONCE:
@@ -126,27 +150,27 @@ class Records:
             return
         yield from reader.records(lambda why: self.on_damage(f"{name}: {why}"))
 
-
-def _entries(
-    record: Opened, ref: Ref, parts: dict[tuple[bytes, bytes, int], dict[int, Ref]]
-) -> Iterator[Entry]:
-    """The nodes of one record; of a file in several lists when the last of them has come."""
-    if record.kind == Kind.BLOB:
-        yield _written(check_node(record.meta), [ref], None)
-    elif record.kind == Kind.FILE:
-        node = check_node(record.meta)
-        part, count = node.pop("k", (0, 1))
-        node.pop("O", None)
-        lists = parts.setdefault((node["p"], node["h"], count), {})
-        lists[part] = ref
-        if len(lists) == count:
-            yield _written(node, [lists[number] for number in range(count)], None)
-    elif record.kind == Kind.NODES:
-        digests = [bytes(digest) for digest in record.meta.get("O", [])]
-        for node in nodes(record.payload):
-            places = node.pop("a", None)
-            content = None if places is None else refs_of(places, digests, ref.digest)
-            yield _written(node, [ref], content)
+    def _entries(
+        self, record: Opened, ref: Ref, parts: dict[tuple[bytes, bytes, int], dict[int, Ref]]
+    ) -> Iterator[Entry]:
+        """The nodes of one record; of a file in several lists when the last of them has come."""
+        if record.kind == Kind.BLOB:
+            yield _written(check_node(record.meta), [ref], None)
+        elif record.kind == Kind.FILE:
+            node = check_node(record.meta)
+            part, count = node.pop("k", (0, 1))
+            node.pop("O", None)
+            lists = parts.setdefault((node["p"], node["h"], count), {})
+            lists[part] = ref
+            if len(lists) == count:
+                yield _written(node, [lists[number] for number in range(count)], None)
+        elif record.kind == Kind.NODES:
+            digests = [bytes(digest) for digest in record.meta.get("O", [])]
+            origin = self.moves.origin(ref.digest or b"")
+            for node in nodes(record.payload):
+                places = node.pop("a", None)
+                content = None if places is None else refs_of(places, digests, origin)
+                yield _written(node, [ref], content and self.moves.places(content))
 
 
 def _written(node: dict[str, Any], own: list[Ref], content: list[Ref] | None) -> Entry:
