@@ -7,9 +7,11 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from n2s_core.errors import DamageError
-from n2s_core.judging import array, digest, number, raw, text
+from n2s_core.judging import MOST, array, digest, number, raw, text
 from n2s_core.manifest import Ref, packb, values_of
 
+FARTHEST = MOST // 2
+"""So that a position and a size together are still a number that a catalogue takes."""
 Pieces = tuple[tuple[int, int], ...]
 """Offset and length of bytes of an object, in order."""
 
@@ -46,6 +48,8 @@ def parse_sources(value: Any) -> tuple[Source, ...]:
 
 
 def _alike(sources: list[Source]) -> tuple[Source, ...]:
+    for one in sources:
+        number(one.size, most=FARTHEST)
     if len({one.size for one in sources}) > 1:
         message = "earlier places of the same records have different sizes"
         raise ValueError(message)
@@ -112,7 +116,7 @@ def _moves(payload: bytes) -> Iterator[Move]:
     try:
         for value in values_of(payload):
             to, start, sources, *_ = array(value, 3)
-            yield Move(digest(to), number(start), parse_sources(sources))
+            yield Move(digest(to), number(start, most=FARTHEST), parse_sources(sources))
     except ValueError as error:
         message = f"A record about moved records is not what the format says: {error}."
         raise DamageError(message) from error

@@ -21,7 +21,8 @@ from n2s_core import config, credentials, keypage, keys
 from n2s_core.app.key_page import page_text
 from n2s_core.errors import N2sError
 from n2s_core.flows.rebuild import HeadObject, lines
-from n2s_core.manifest import Head, ObjectTable, entries, nodes, segments
+from n2s_core.manifest import Head, ObjectTable, Ref, entries, nodes, segments
+from n2s_core.moves import Announcement, Move, Moves, Source, pack_sources, parse_sources
 from n2s_core.packs import Gap, ObjectReader, scan
 from n2s_core.remotes import RemoteSet
 from n2s_core.rows import entry_of, node_of, numbered_content, row_of
@@ -107,6 +108,21 @@ def _read_segments(data: bytes) -> None:
 
 def _read_nodes(data: bytes) -> None:
     list(nodes(data))
+
+
+def _read_moves(data: bytes) -> None:
+    """Payload of MOVED: where every piece went is a number that a database takes."""
+    moves = Moves()
+    for move in Announcement.parse({"d": b"d", "N": "n", "t": 1}, data).moves:
+        moves.add(move)
+        for source in move.sources:
+            for offset, length in source.pieces:
+                place = moves.place(Ref(source.digest, offset, length))
+                assert 0 <= place.offset < 1 << 63
+
+
+def _read_sources(data: bytes) -> None:
+    parse_sources(unpack_map(data).get("M"))
 
 
 def _read_head(data: bytes) -> None:
@@ -314,6 +330,8 @@ def _dsg_mark(data: bytes) -> None:
     dsg_marks.from_mark(data).as_mark()
 
 
+_SOURCES = (Source(DIGEST, ((100, 60), (200, 40))), Source(KEY, ((300, 100),)))
+
 PARSERS = {
     "object": Parser(_read_object, _objects()),
     "scan": Parser(_scan, _objects()),
@@ -322,6 +340,8 @@ PARSERS = {
     "entries": Parser(_read_entries, (_entries_payload(),)),
     "segments": Parser(_read_segments, (_segments_payload(),)),
     "nodes": Parser(_read_nodes, (msgpack.packb(_NODE) * 2,)),
+    "moves": Parser(_read_moves, (Move(KEY, 8, _SOURCES).pack() * 2,)),
+    "sources": Parser(_read_sources, (pack_sources(_SOURCES),)),
     "head": Parser(_read_head, (msgpack.packb(_HEAD),)),
     "key-object": Parser(
         _read_key_object, (keys.wrap(KEY, "a passphrase", created_ns=1, cost=FEW),)
