@@ -567,7 +567,7 @@ class Move:
     """Pieces (offset, length) of an object that stand one after the other in another, from start on."""
 
     def __init__(self, name: bytes, start: int, pieces: list[tuple[int, int]]) -> None:
-        self.object, self.pieces = name, pieces
+        self.object, self.start, self.pieces = name, start, pieces
         self._starts = list(itertools.accumulate((size for _, size in pieces), initial=start))
 
     def new(self, offset: int, length: int) -> int | None:
@@ -601,7 +601,7 @@ class Store:
     keys: Keys
     log: Log
     moves: dict[bytes, list[Move]] = field(default_factory=dict)
-    origins: dict[bytes, bytes] = field(default_factory=dict)
+    origins: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     _open: OrderedDict[tuple[str, bytes], ObjectFile] = field(default_factory=OrderedDict)
     _told: set[bytes] = field(default_factory=set)
 
@@ -645,20 +645,25 @@ class Store:
         """Know where the records of an object were before; index -1 in them means the oldest place."""
         if name in self.origins:
             return
-        self.origins[name] = found[0][0]
+        self.origins[name] = found[0][1].start, found[0][0]
         for earlier, move in found:
             self.moves.setdefault(earlier, []).append(move)
+
+    def origin(self, name: bytes, offset: int) -> bytes:
+        """Return the object that a record was written in."""
+        start, oldest = self.origins.get(name, (0, name))
+        return oldest if offset >= start else name
 
     def record(self, ref: Ref) -> tuple[Record, bytes]:
         """Open the record of a reference, where it was or where it is now; and the object it was written in."""
         try:
             record = self.open("data", ref.object).record(ref.offset, ref.length)
-            return record, self.origins.get(ref.object, ref.object)
+            return record, self.origin(ref.object, ref.offset)
         except DamageError:
             for move in self.moves.get(ref.object, ()):
                 if (at := move.new(ref.offset, ref.length)) is not None:
                     with contextlib.suppress(DamageError):
-                        return self.open("data", move.object).record(at, ref.length), self.origins[move.object]
+                        return self.open("data", move.object).record(at, ref.length), self.origin(move.object, at)
             raise
 
     def opens_anything(self) -> bool:
@@ -1104,7 +1109,7 @@ def add_record(store: Store, state: State, record: Record, age: Age) -> None:
     """Take the nodes of a record into the state; one that is malformed costs only itself."""
     for item in rows(record.payload()) if record.kind == NODES else (record.meta,):
         try:
-            add_node(state, record, item, age, store.origins.get(age.object, age.object))
+            add_node(state, record, item, age, store.origin(age.object, record.offset))
         except DamageError as error:
             store.log.damage(f"data/{age.object.hex()} at {record.offset}: a node is left out: {error}")
 

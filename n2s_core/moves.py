@@ -156,13 +156,13 @@ class Moves:
 
     exists: Callable[[bytes], bool] = lambda _: True
     _spots: dict[bytes, list[Spots]] = field(default_factory=dict)
-    _origins: dict[bytes, bytes] = field(default_factory=dict)
+    _origins: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
     def add(self, move: Move) -> None:
         """Know of one more; what an object took over is said once."""
         if move.to in self._origins:
             return
-        self._origins[move.to] = move.sources[0].digest
+        self._origins[move.to] = move.start, move.sources[0].digest
         for source in move.sources:
             self._spots.setdefault(source.digest, []).append(Spots(move, source))
 
@@ -170,13 +170,19 @@ class Moves:
         """Whether there are any."""
         return bool(self._spots)
 
-    def origin(self, digest: bytes) -> bytes:
-        """The object that the records of this one were written in: what their index -1 means."""
-        return self._origins.get(digest, digest)
+    def origin(self, ref: Ref) -> bytes | None:
+        """The object that a record was written in: what index -1 in it means."""
+        start, digest = self._origins.get(ref.digest or b"", (0, ref.digest))
+        return digest if ref.offset >= start else ref.digest
 
     def place(self, ref: Ref) -> Ref:
-        """Where a record is now; where it was when no object that the store has took it over."""
-        for spots in self._spots.get(ref.digest or b"", ()):
+        """Where a record is: where it was as long as the store has that object.
+
+        Else in one that took it over and that the store has, if there is any.
+        """
+        if ref.digest is None or ref.digest not in self._spots or self.exists(ref.digest):
+            return ref
+        for spots in self._spots[ref.digest]:
             found = spots.new(ref.offset, ref.length)
             if found is not None and self.exists(spots.to):
                 return Ref(spots.to, found, ref.length)

@@ -320,7 +320,7 @@ class EntryReader:
             if opened.kind != Kind.FILE:
                 message = f"{name}, offset {ref.offset}, should be a list of segments"
                 raise DamageError(message)
-            origin = self.moves.origin(ref.digest)
+            origin = self.moves.origin(ref)
             for at, one in enumerate(segments(opened.meta, opened.payload, origin)):
                 if at >= SEGMENTS_PER_RECORD or one.file_offset < size:
                     message = "a file's pieces overlap, or are too many for one list"

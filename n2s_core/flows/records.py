@@ -166,7 +166,7 @@ class Records:
                 yield _written(node, [lists[number] for number in range(count)], None)
         elif record.kind == Kind.NODES:
             digests = [bytes(digest) for digest in record.meta.get("O", [])]
-            origin = self.moves.origin(ref.digest or b"")
+            origin = self.moves.origin(ref)
             for node in nodes(record.payload):
                 places = node.pop("a", None)
                 content = None if places is None else refs_of(places, digests, origin)

@@ -1,5 +1,7 @@
 """The commands about which changesets are kept, as users run them."""
 
+import os
+
 from tests.cli.program import Program
 
 TAGGED = ("push", "--changeset-name", "four", "--tag", "thesis", "--tag", "väg")
@@ -96,7 +98,8 @@ def test_a_prune_says_what_it_would_do_and_does_it(victim: Program) -> None:
     before = victim.objects("data")
     done = victim.json("prune")
     assert {**done, "dry_run": True, "seconds": 0} == {**rehearsal, "seconds": 0}
-    assert done["objects_removed"] == len(before) - len(victim.objects("data"))
+    gone = len(before) - len(victim.objects("data"))
+    assert done["objects_removed"] - done["repacked_objects"] == gone
     assert "0 objects (0 B) removed, 0 (0 B) wait" in victim.run("prune").out
     assert [each["swept"] for each in victim.json("changesets", "--all")] == [False, True, True]
     for words in (("pull", "--target-path", victim.home / "t"), ("list",), ("status",)):
@@ -106,3 +109,30 @@ def test_a_prune_says_what_it_would_do_and_does_it(victim: Program) -> None:
     victim.run("verify")
     assert "days and hours" in victim.json("prune", "--grace", "1y", code=2)["error"]
     assert "duration" in victim.json("prune", "--grace", "soon", code=2)["error"]
+    assert "percentage" in victim.json("prune", "--max-unused", "101%", code=2)["error"]
+    assert "--max-unused" in victim.json("prune", "--max-unused", "much", code=2)["error"]
+    assert "--max-repack-size" in victim.json("prune", "--max-repack-size", "x", code=2)["error"]
+
+
+def test_what_is_used_in_part_is_repacked_as_far_as_is_said(victim: Program) -> None:
+    for name in "abcdefgh":
+        (victim.root / name).write_bytes(os.urandom(20_000))
+    victim.run("push")
+    for name in "abcd":
+        (victim.root / name).unlink()
+    victim.run("push")
+    victim.run("forget", "--keep-last", "1")
+    words = ("prune", "--grace", "0h")
+    assert victim.json(*words, "--max-unused", "unlimited")["repacked_objects"] == 0
+    assert victim.json(*words, "--max-unused", "1G")["repacked_objects"] == 0
+    assert victim.json(*words, "--max-repack-size", "1K")["repacked_objects"] == 0
+    rehearsal = victim.json(*words, "--dry-run")
+    done = victim.json(*words)
+    assert {**done, "dry_run": True, "seconds": 0} == {**rehearsal, "seconds": 0}
+    assert done["repacked_objects"] >= 1
+    assert 80_000 < done["repacked_bytes"] < 110_000
+    assert done["bytes_removed"] > 160_000
+    assert done["unused_bytes"] < done["repacked_bytes"] // 20
+    victim.run("pull", "--target-path", victim.home / "t")
+    assert {path.name for path in (victim.home / "t").iterdir()} >= set("efgh")
+    victim.run("verify", "--data")

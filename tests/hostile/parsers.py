@@ -112,10 +112,12 @@ def _read_nodes(data: bytes) -> None:
 
 def _read_moves(data: bytes) -> None:
     """Payload of MOVED: where every piece went is a number that a database takes."""
-    moves = Moves()
+    gone = [DIGEST]
+    moves = Moves(exists=lambda name: name not in gone)
     for move in Announcement.parse({"d": b"d", "N": "n", "t": 1}, data).moves:
         moves.add(move)
         for source in move.sources:
+            gone[0] = source.digest
             for offset, length in source.pieces:
                 place = moves.place(Ref(source.digest, offset, length))
                 assert 0 <= place.offset < 1 << 63

@@ -40,11 +40,13 @@ def test_the_frozen_objects_open_to_the_moves() -> None:
 
 
 def test_a_record_is_found_from_each_place_that_it_ever_had() -> None:
-    moves = Moves()
+    moves = Moves(exists=lambda name: name == NEW)
     moves.add(MOVE)
     assert moves.place(Ref(OLD, 210, 30)) == Ref(NEW, 1060, 30)
     assert moves.place(Ref(NEWER, 360, 30)) == Ref(NEW, 1060, 30)
-    assert moves.origin(NEW) == OLD
+    assert moves.origin(Ref(NEW, 1060, 30)) == OLD
+    assert moves.origin(Ref(NEW, 8, 30)) == NEW
+    assert moves.origin(Ref(OLD, 100, 30)) == OLD
     for stays in (Ref(OLD, 140, 30), Ref(OLD, 10, 30), Ref(OLD, 251, 1), Ref(NEW, 1000, 1),
                   Ref(None, 100, 50)):  # fmt: skip
         assert moves.place(stays) == stays
@@ -55,6 +57,8 @@ def test_of_several_copies_one_that_exists_is_taken() -> None:
     moves.add(Move(b"x" * 32, 8, (Source(OLD, ((100, 50),)),)))
     moves.add(MOVE)
     assert moves.place(Ref(OLD, 100, 50)) == Ref(NEW, 1000, 50)
+    moves.exists = lambda _: True
+    assert moves.place(Ref(OLD, 100, 50)) == Ref(OLD, 100, 50)
     moves.exists = lambda _: False
     assert moves.place(Ref(OLD, 100, 50)) == Ref(OLD, 100, 50)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from blake3 import blake3
 
@@ -19,14 +20,16 @@ from n2s_core.app.pruning import PruneAnswer, prune
 from n2s_core.errors import ConfigError, StoreError, UsageError
 from n2s_core.flows import commit, dispatch
 from n2s_core.flows import repack as repacking
+from n2s_core.moves import Announcement, Move, Source
 from n2s_core.packs import Keyring, Pack
 from n2s_core.retention import Duration
 from n2s_core.sealing import PLAIN_PRELUDE, Kind, public_prelude, x25519_private
 from n2s_core.stores.file import FileStore
 from n2s_core.uses import Repacked
-from tests import crashing
+from tests import crashing, several
 from tests.conftest import Dataset, MakeDataset, environment, quiet
 from tests.edits import Editor
+from tests.hostile.forging import sealed, whole
 from tests.trees import Description, describe, differences
 from tests.trust.histories import History
 
@@ -410,3 +413,102 @@ def test_a_share_is_a_percentage_below_a_hundred(word: str) -> None:
         judged_wish(word, None)
     with pytest.raises(ConfigError, match="--max-unused"):
         judged_wish(word[:-1] + "!", None)
+
+
+# -- stores of several remotes, and of strangers -------------------------------------------------
+
+
+def test_the_remotes_of_a_mirror_get_the_copies_and_lose_the_old_objects(tmp_path: Path) -> None:
+    dataset = several.make(tmp_path, 'mode = "mirror"', 2)
+    history = History(dataset)
+    for number in range(3):
+        several.fill(dataset.root, 20 + number)
+        for path in sorted(dataset.root.iterdir())[::2]:
+            path.write_bytes(b"%d" % number)
+        history.push()
+    forget_some(history, 20, 2)
+    done = repack(history).done
+    assert done.repacked.copies.objects > 0
+    there = [
+        {path.name for path in (dataset.remote(number) / "data").rglob("*") if path.is_file()}
+        for number in range(2)
+    ]
+    assert there[0] == there[1]
+    history.assert_whole()
+    for number in range(2):
+        shutil.rmtree(dataset.remote(number) / "data")
+        dataset.act("repair")
+        history.assert_whole()
+
+
+LIES: dict[str, tuple[object, bytes]] = {
+    "no numbers": ({"d": b"d" * 16, "N": "x", "t": 1}, msgpack.packb((b"o" * 32, "8", []))),
+    "no list": ({"d": b"d" * 16, "N": "x", "t": 1}, b"\xc1"),
+    "nothing": ({}, b""),
+    "a large list": ({"d": b"d" * 16, "N": "x", "t": 1}, b"\xdd\xff\xff\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lies_about_moved_records_are_named_and_cost_nothing(
+    make_dataset: MakeDataset, lie: str
+) -> None:
+    history = swept(make_dataset(pack_size=60_000), 21)
+    repack(history)
+    meta, payload = LIES[lie]
+    record = sealed(Kind.MOVED, meta, payload, key=history.dataset.master_key())
+    data = whole(record)
+    path = history.dataset.store / "changesets" / blake3(data).hexdigest()
+    path.write_bytes(data)
+    history.dataset.forget_catalogue()
+    problems = history.dataset.rebuild().problems
+    assert [one for one in problems if path.name in one]
+    history.assert_whole()
+    words = ("--key-file", str(history.key_file))
+    target, done = history.dataset.try_recover(*words)
+    assert "Traceback" not in done.stderr
+    assert differences(describe(history.dataset.root), describe(target)) == []
+
+
+def test_wild_places_of_what_is_gone_end_with_a_sentence(make_dataset: MakeDataset) -> None:
+    """Every object is said to be beyond the end of every other one, round and round."""
+    history = swept(make_dataset(pack_size=60_000), 22)
+    names = [bytes.fromhex(path.name) for path in history.dataset.objects("data").values()]
+    circle = zip(names, [*names[1:], names[0]], strict=True)
+    moves = tuple(Move(to, 1 << 60, (Source(old, ((0, 1 << 50),)),)) for old, to in circle)
+    facts = history.dataset.facts()
+    meta, payload = Announcement(facts.dataset_id, facts.name, 1, moves).pack()
+    pack = Keyring(history.dataset.master_key()).begin()
+    pack.add(Kind.MOVED, meta, payload)
+    made = pack.finish()
+    path = history.dataset.store / "changesets" / made.digest.hex()
+    path.write_bytes(b"".join(made.chunks))
+    history.assert_recovers()
+    lost = sorted(history.dataset.objects("data").values())[::2]
+    for each in lost:
+        each.rename(history.dataset.base / each.name)
+    history.dataset.forget_catalogue()
+    history.dataset.rebuild()
+    found = history.dataset.verify()
+    assert found.missing or found.concerns.path_count or history.dataset.try_pull()[1].damaged
+    _, done = history.dataset.try_recover("--key-file", str(history.key_file))
+    assert (done.returncode, done.stderr.count("Traceback")) == (3, 0)
+    for each in lost:
+        (history.dataset.base / each.name).rename(each)
+    history.assert_recovers()
+
+
+def test_who_may_only_add_does_not_say_where_records_are(make_dataset: MakeDataset) -> None:
+    history = swept(make_dataset(pack_size=60_000), 23)
+    names = [bytes.fromhex(path.name) for path in history.dataset.objects("data").values()]
+    moves = tuple(Move(names[0], 8, (Source(old, ((8, 1 << 40),)),)) for old in names[1:])
+    public = x25519_private(history.dataset.master_key()).public_key().public_bytes_raw()
+    pack = Pack(*public_prelude(public))
+    facts = history.dataset.facts()
+    pack.add(Kind.MOVED, *Announcement(facts.dataset_id, facts.name, 1, moves).pack())
+    made = pack.finish()
+    path = history.dataset.store / "changesets" / made.digest.hex()
+    path.write_bytes(b"".join(made.chunks))
+    history.assert_recovers()
+    repack(history)
+    assert_recovers_from_all(history)
