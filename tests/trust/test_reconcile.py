@@ -8,39 +8,39 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
-from blake3 import blake3
 
-from n2s_core.app import pruning, pushing, reconciling
-from n2s_core.app.reconciling import ReconcileAnswer
-from n2s_core.clock import now_ns
+from n2s_core.app import pruning, pushing
 from n2s_core.errors import LeaseHeld, Unavailable
 from n2s_core.flows.orphans import Judge
 from n2s_core.model import LIVE
 from n2s_core.orphans import Judgement
 from n2s_core.packs import Keyring, Pack
-from n2s_core.retention import Duration
 from n2s_core.sealing import Kind, public_prelude, x25519_private
 from tests import crashing
 from tests.conftest import Dataset, MakeDataset, environment, quiet
 from tests.several import Several, fill, make
-from tests.stored import start
 from tests.trust.histories import History
-
-ODD = b"odd \xff\n name"
-RECONCILE = """
-import sys
-from pathlib import Path
-from n2s_core.app.reconciling import reconcile
-from n2s_core.app.workspace import Workspace
-with Workspace.find(Path(sys.argv[1])) as space:
-    reconcile(space, grace_ns=0, delete=True, dry_run=False, report=lambda _: None)
-"""
+from tests.trust.orphaned import (
+    RECONCILE,
+    crash,
+    flip,
+    grow,
+    killed_push,
+    known,
+    later,
+    node,
+    orphans,
+    pack_of,
+    packed,
+    public_of,
+    put_object,
+    quarantine,
+    reconcile,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,83 +50,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
 
 
-def reconcile(
-    dataset: Dataset, grace: str = "7d", *, delete: bool = False, dry_run: bool = False
-) -> ReconcileAnswer:
-    wait = Duration.parse(grace).fixed_ns
-    with dataset.space() as space:
-        return reconciling.reconcile(
-            space, grace_ns=wait, delete=delete, dry_run=dry_run, report=quiet
-        )
-
-
-def later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
-    moment = now_ns() + Duration.parse(f"{days}d").fixed_ns
-    monkeypatch.setattr(pruning, "now_ns", lambda: moment)
-    monkeypatch.setattr(reconciling, "now_ns", lambda: moment)
-
-
-def grow(dataset: Dataset, seed: int = 0) -> None:
-    """Small files, one in pieces, one with a hard name; no content occurs twice."""
-    for number in range(45):
-        (dataset.root / f"file-{seed}-{number}").write_bytes(os.urandom(2000))
-    (dataset.root / f"large-{seed}").write_bytes(os.urandom(300_000))
-    Path(os.fsdecode(os.fsencode(dataset.root) + b"/" + ODD)).write_bytes(os.urandom(3000))
-
-
-def crash(dataset: Dataset, point: str) -> None:
-    process = start(dataset, "here", point)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, f"{point} was not reached"
-
-
-def known(dataset: Dataset, where: str = "") -> set[str]:
-    with dataset.space() as space:
-        rows = space.catalogue.db.all(
-            f"SELECT digest FROM objects WHERE shelf = 'data' {where}"  # noqa: S608 - of this file
-        )
-    return {f"data/{row[0].hex()[:2]}/{row[0].hex()}" for row in rows}
-
-
-def orphans(dataset: Dataset) -> set[str]:
-    return {name for name in dataset.objects("data") if ".tmp-" not in name} - known(dataset)
-
-
-def quarantine(dataset: Dataset) -> list[str]:
-    with dataset.space() as space:
-        rows = space.catalogue.db.all("SELECT name FROM quarantine ORDER BY name")
-    return [row[0] for row in rows]
-
-
-@pytest.fixture(name="killed")
-def a_killed_push(make_dataset: MakeDataset) -> Dataset:
-    """Pushed once, and a second push was killed when its objects were stored, not recorded."""
-    dataset = make_dataset(pack_size=20_000)
-    grow(dataset)
-    dataset.push()
-    grow(dataset, 1)
-    crash(dataset, "record-uncommitted")
-    assert len(orphans(dataset)) > 1
-    return dataset
-
-
-def put_object(dataset: Dataset, data: bytes, shelf: str = "data", name: str = "") -> Path:
-    name = name or blake3(data).hexdigest()
-    folder = dataset.store / shelf / name[:2] if shelf != "changesets" else dataset.store / shelf
-    folder.mkdir(exist_ok=True, parents=True)
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
-
-def packed(pack: Pack) -> bytes:
-    return b"".join(pack.finish().chunks)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+killed = pytest.fixture(name="killed")(killed_push)
 
 
 # -- orphans that are ours -------------------------------------------------------------------------
@@ -272,25 +196,6 @@ def test_a_content_that_is_not_what_its_record_says_is_not_shared(
     dataset.assert_restores(dataset.pull(), dataset.recover_py())
 
 
-def public_of(dataset: Dataset) -> bytes:
-    return x25519_private(dataset.master_key()).public_key().public_bytes_raw()
-
-
-def pack_of(dataset: Dataset, pack: Pack, time_ns: int | None = None) -> Pack:
-    """The pack with a record that says that it is of the dataset."""
-    said_ns = now_ns() if time_ns is None else time_ns
-    said = {"d": dataset.facts().dataset_id, "N": "x", "k": 1, "t": said_ns}
-    pack.add(Kind.PACK, msgpack.packb(said))
-    return pack
-
-
-def node(path: bytes, content: bytes) -> bytes:
-    said = {"p": path, "t": 1, "s": len(content), "m": 0, "o": 0o644, "u": 0, "g": 0}
-    said |= {"h": blake3(content).digest(), "b": bytes(32)}
-    packed_node: bytes = msgpack.packb(said)
-    return packed_node
-
-
 def test_after_a_rebuild_orphans_are_adopted_and_others_are_no_objects_of_ours(
     make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,183 +311,6 @@ def test_what_a_killed_prune_was_about_to_remove_is_not_adopted(make_dataset: Ma
     assert history.prune().done.removed.objects == len(left)
     history.assert_whole()
     assert reconcile(history.dataset).exit_code == 0
-
-
-# -- quarantine ------------------------------------------------------------------------------------
-
-HARMS: dict[str, Callable[[Path], object]] = {
-    "emptied": lambda path: os.truncate(path, 0),
-    "truncated": lambda path: os.truncate(path, path.stat().st_size - 7),
-    "flipped": flip,
-    "replaced": lambda path: path.write_bytes(b"something else"),
-}
-
-
-@pytest.mark.parametrize("harm", HARMS)
-def test_a_damaged_orphan_is_quarantined_and_deleted_when_that_was_long_ago(
-    killed: Dataset, monkeypatch: pytest.MonkeyPatch, harm: str
-) -> None:
-    victim, *others = sorted(orphans(killed))
-    path = killed.store / victim
-    path.chmod(0o600)
-    HARMS[harm](path)
-    rehearsed = reconcile(killed, dry_run=True)
-    assert ([one.name for one in rehearsed.done.names], quarantine(killed)) == ([victim], [])
-    found = reconcile(killed, delete=True)
-    assert [one.name for one in found.done.names] == [victim]
-    assert (found.exit_code, found.done.adopted) == (3, len(others))
-    assert path.exists()
-    later(monkeypatch, 6)
-    assert reconcile(killed, delete=True).done.deleted == 0
-    later(monkeypatch, 8)
-    assert reconcile(killed).done.quarantined == 1
-    assert reconcile(killed, delete=True, dry_run=True).done.deleted_names == [victim]
-    assert path.exists()
-    assert reconcile(killed, delete=True).done.deleted_names == [victim]
-    assert not path.exists()
-    assert quarantine(killed) == []
-    assert reconcile(killed).exit_code == 0
-    killed.push()
-    killed.assert_restores()
-
-
-def test_what_becomes_whole_again_is_adopted_and_not_deleted(
-    killed: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A copy was half written when it was seen first."""
-    victim = killed.store / min(orphans(killed))
-    data = victim.read_bytes()
-    victim.chmod(0o600)
-    victim.write_bytes(data[: len(data) // 2])
-    assert reconcile(killed).done.quarantined == 1
-    victim.write_bytes(data)
-    later(monkeypatch, 8)
-    found = reconcile(killed, delete=True)
-    assert (found.done.deleted, found.done.adopted, found.exit_code) == (0, 1, 0)
-    assert quarantine(killed) == []
-    assert victim.read_bytes() == data
-
-
-def test_what_is_gone_is_forgotten(killed: Dataset) -> None:
-    path = put_object(killed, b"junk")
-    assert reconcile(killed).done.quarantined == 1
-    path.unlink()
-    assert reconcile(killed).exit_code == 0
-    assert quarantine(killed) == []
-
-
-def test_damaged_ones_in_which_anything_opens_that_may_be_anothers_stay(
-    make_dataset: MakeDataset,
-) -> None:
-    mine = make_dataset("mine")
-    theirs = make_dataset("theirs", store=mine.store)
-    for one in (mine, theirs):
-        (one.root / "file").write_bytes(os.urandom(5000))
-        (one.root / "other").write_bytes(os.urandom(5000))
-        one.push()
-    pack = Keyring(mine.master_key()).begin()
-    pack.add(Kind.BLOB, node(b"file", b"content"), b"content")
-    unsaid = put_object(mine, packed(pack) + b"more", name="ab" * 32)
-    for _ in range(2):
-        found = reconcile(mine, "0h", delete=True)
-        assert [one.name for one in found.done.names] == [f"data/ab/{'ab' * 32}"]
-        assert found.done.deleted == 0
-    heads = theirs.objects("changesets").values()
-    (head,) = [one for one in heads if one.name not in head_names(mine)]
-    mine.rebuild_from_store()
-    head.chmod(0o600)
-    data = head.read_bytes()
-    head.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
-    for _ in range(2):
-        found = reconcile(mine, "0h", delete=True)
-        assert f"changesets/{head.name}" in [one.name for one in found.done.names]
-        assert found.unknown == (f"changesets/{head.name}",)
-        assert found.done.deleted == 0
-    assert unsaid.exists()
-    assert head.exists()
-
-
-def head_names(dataset: Dataset) -> set[str]:
-    return {(one.head_digest or b"").hex() for one in dataset.changesets()}
-
-
-def test_names_that_are_no_objects_are_not_touched(dataset: Dataset) -> None:
-    (dataset.root / "file").write_bytes(b"content")
-    dataset.push()
-    folder = os.fsencode(dataset.store)
-    os.makedirs(folder + b"/data/ab", exist_ok=True)
-    names = [
-        b"/" + ODD, b"/data/" + ODD, b"/data/ab/" + ODD, b"/data/ab/.tmp-1", b"/keys/" + ODD,
-        b"/data/ab/" + b"cd" * 32, b"/data/ab/" + b"AB" * 32, b"/changesets/" + ODD,
-    ]  # fmt: skip
-    for name in names:
-        Path(os.fsdecode(folder + name)).write_bytes(b"no object")
-    found = reconcile(dataset, "0h", delete=True)
-    assert (found.exit_code, found.done.quarantined, found.done.read) == (0, 0, 0)
-    reconcile(dataset, "0h", delete=True)
-    assert all(os.path.exists(folder + name) for name in names)
-
-
-def test_a_damaged_object_that_a_rebuild_listed_is_quarantined_too(
-    killed: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    victim = min(orphans(killed))
-    (killed.store / victim).chmod(0o600)
-    (killed.store / victim).write_bytes(b"junk")
-    killed.rebuild_from_store()
-    found = reconcile(killed)
-    assert [one.name for one in found.done.names] == [victim]
-    assert victim not in known(killed)
-    assert found.phantoms == {}
-    later(monkeypatch, 8)
-    assert reconcile(killed, delete=True).done.deleted_names == [victim]
-    killed.push()
-    killed.assert_restores()
-
-
-def test_an_orphan_that_a_rebuild_listed_and_that_is_gone_since_is_no_loss(killed: Dataset) -> None:
-    victim = min(orphans(killed))
-    killed.rebuild_from_store()
-    (killed.store / victim).unlink()
-    found = reconcile(killed)
-    assert (found.exit_code, found.phantoms, quarantine(killed)) == (0, {}, [])
-    assert victim not in known(killed)
-
-
-# -- phantoms --------------------------------------------------------------------------------------
-
-
-def test_a_phantom_is_reported_remembered_and_stored_again(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset(pack_size=20_000)
-    grow(dataset)
-    dataset.push()
-    victims = sorted(known(dataset))[:2]
-    (dataset.store / victims[0]).unlink()
-    os.truncate(dataset.store / victims[1], 100)
-    found = reconcile(dataset)
-    assert (found.exit_code, sorted(found.phantoms)) == (3, victims)
-    first = found.to_json()["phantoms"][0]
-    assert first["path_count"] > 0
-    assert first["changeset_ids"] == [(dataset.changesets()[0].changeset_id or b"").hex()]
-    with dataset.space() as space:
-        assert len(space.catalogue.damages.numbers()) == 2
-    assert dataset.push().written > 0
-    dataset.assert_restores()
-
-
-def test_a_known_object_that_is_damaged_is_no_orphan_and_never_deleted(
-    make_dataset: MakeDataset,
-) -> None:
-    dataset = make_dataset(pack_size=20_000)
-    grow(dataset)
-    dataset.push()
-    before = set(dataset.objects())
-    for path in dataset.objects("data").values():
-        os.truncate(path, 10)
-    for _ in range(2):
-        found = reconcile(dataset, "0h", delete=True)
-        assert (found.done.quarantined, found.done.deleted) == (0, 0)
-    assert set(dataset.objects()) == before
 
 
 # -- beside others, and killed ---------------------------------------------------------------------
