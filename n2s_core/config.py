@@ -359,30 +359,6 @@ def parse_size(text: str, *, where: str = "The size") -> int:
     return int(digits) * _UNITS[unit]
 
 
-def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
-    """The text of a configuration: strings, numbers, booleans, lists, tables, lists of tables."""
-    import json  # noqa: PLC0415 - the reader needs none
-
-    lines = ["# Written by 'n2s init'; docs/configuration.md explains every key."]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]"]
-        nested = []
-        for key, value in table.items():
-            if isinstance(value, Mapping):
-                nested.append((f"[{name}.{key}]", value))
-            elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-                nested.extend((f"[[{name}.{key}]]", one) for one in value)
-            else:
-                lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-        for heading, inner in nested:
-            lines += ["", heading]
-            lines += [
-                f"{json.dumps(one)} = {json.dumps(what, ensure_ascii=False)}"
-                for one, what in inner.items()
-            ]
-    return "\n".join(lines) + "\n"
-
-
 def absolute_url(url: str, base: Path) -> str:
     """A store URL that means the same from every directory; a relative one counts from `base`.
 

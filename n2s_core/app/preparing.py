@@ -11,6 +11,7 @@ from blake3 import blake3
 from n2s_core import config as configuration
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json
+from n2s_core.app.config_text import to_toml
 from n2s_core.app.costing import measured
 from n2s_core.app.opening import OpenedStore, opened, spec_from
 from n2s_core.app.rebuilding import rebuild_into, survey
@@ -275,7 +276,7 @@ def _store_table(url: str) -> dict[str, object]:
 
 def _write_config(path: Path, tables: dict[str, dict[str, object]]) -> None:
     try:
-        text = configuration.to_toml(tables).encode()
+        text = to_toml(tables).encode()
     except UnicodeEncodeError as error:
         message = (
             "A configuration is UTF-8 text and cannot name a path that is not. Prepare the dataset"
