@@ -130,6 +130,9 @@ class PushCatalogue(Protocol):
     def linked(self, *, inode: int, mount: bytes, ctime_ns: int, size: int) -> Known | None:
         """Another live path of the same inode in the same state."""
 
+    def has_loose_segments(self) -> bool:
+        """Whether a push that did not finish left segments that were confirmed."""
+
     def segments_of(self, path: RelPath, blob: bytes | None) -> dict[bytes, Located]:
         """Confirmed segments that a new version of the path may use."""
 

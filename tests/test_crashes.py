@@ -219,3 +219,17 @@ def test_a_deletion_that_died_is_finished_by_the_next_push(
     assert_recovered(dataset)
     dataset.rebuild_from_store()
     dataset.assert_restores()
+
+
+def test_pieces_of_a_small_file_with_holes_are_not_stored_twice(small: Dataset) -> None:
+    with (small.root / "folder-0" / "a").open("wb") as file:
+        file.write(os.urandom(5000))
+        file.seek(16 << 10)
+        file.write(os.urandom(5000))
+    crash(small, "record-uncommitted:1")
+    kept, before = confirmed(small), records(small)
+    assert b"folder-0/a" in {one[1] for one in kept}
+    assert small.push().failures == []
+    after = records(small)
+    assert [one for one in kept if after[one] > before[one]] == []
+    small.assert_restores()

@@ -193,6 +193,13 @@ class Lookups:
             raise CatalogueError(message)
         return bytes(row[0])
 
+    def has_loose_segments(self, dataset_no: int) -> bool:
+        """Whether a push that did not finish left segments that were confirmed."""
+        row = self._db.one(
+            "SELECT 1 FROM loose_segments WHERE dataset_no = ? LIMIT 1", (dataset_no,)
+        )
+        return row is not None
+
     def segments_of(
         self, dataset_no: int, path: RelPath, blob: bytes | None
     ) -> dict[bytes, Located]:

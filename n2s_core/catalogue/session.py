@@ -265,6 +265,10 @@ class PushSession:
             self.dataset.dataset_no, inode=inode, mount=mount, ctime_ns=ctime_ns, size=size
         )
 
+    def has_loose_segments(self) -> bool:
+        """Whether a push that did not finish left segments that were confirmed."""
+        return self._pushes.has_loose_segments(self.dataset.dataset_no)
+
     def segments_of(self, path: RelPath, blob: bytes | None) -> dict[bytes, Located]:
         """Confirmed segments that a new version may use."""
         return self._pushes.segments_of(self.dataset.dataset_no, path, blob)

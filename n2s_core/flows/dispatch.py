@@ -92,6 +92,7 @@ class Dispatcher:
     _files: int = 0
     _bytes: int = 0
     _workers: Workers | None = None
+    _pieces_left: bool | None = None
 
     @property
     def workers(self) -> Workers:
@@ -169,7 +170,8 @@ class Dispatcher:
         regular = statlib.S_ISREG(stat.st_mode)
         if regular:
             size = stat.st_size
-            if size > cutting.LARGE or (known is not None and known.row.segments >= 0):
+            in_pieces = size > cutting.LARGE or (known is not None and known.row.segments >= 0)
+            if in_pieces or self._takes_up_pieces():
                 segments = self._segments(found.path, known)
             self._weight += size
             self._bytes += size
@@ -310,6 +312,12 @@ class Dispatcher:
         fresh = replace(batch, object_base=self._next_object, items=items)
         self._next_object += OBJECT_NUMBERS
         return self.workers.seal(fresh)
+
+    def _takes_up_pieces(self) -> bool:
+        """Whether any file may have pieces of a push that died: small ones with holes have some."""
+        if self._pieces_left is None:
+            self._pieces_left = self.catalogue.has_loose_segments()
+        return self._pieces_left
 
     def _segments(self, path: RelPath, known: Known | None) -> dict[bytes, Located] | None:
         """Confirmed pieces that the path may use; none of a version that the store lost."""
