@@ -96,3 +96,21 @@ def test_a_hard_link_whose_record_is_lost_gets_a_new_one(make_dataset: MakeDatas
     alone = dataset.pull(paths=(b"the file",))
     assert (alone / "the file").read_text() == "the content"
     dataset.assert_restores(dataset.pull(), dataset.recover_py())
+
+
+def test_a_name_is_restored_from_its_own_record_when_that_of_the_first_name_is_lost(
+    make_dataset: MakeDataset,
+) -> None:
+    dataset = make_dataset()
+    (dataset.root / "the file").write_text("the content")
+    dataset.push()
+    before = set(dataset.objects("data"))
+    os.link(dataset.root / "the file", dataset.root / "a link")
+    os.link(dataset.root / "the file", dataset.root / "z")
+    dataset.push(paths=[b"a link"])
+    for name, path in dataset.objects("data").items():
+        if name not in before:
+            path.unlink()
+    target, result = dataset.try_pull()
+    assert [one.path for one in result.failures] == [b"a link"]
+    assert (target / "the file").read_text() == "the content"

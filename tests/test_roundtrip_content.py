@@ -83,6 +83,22 @@ def test_a_hole_comes_back_that_a_block_of_attributes_hides(dataset: Dataset) ->
     round_trip(dataset)
 
 
+def test_a_name_is_not_linked_to_what_is_in_the_way_of_another(dataset: Dataset) -> None:
+    (dataset.root / "a").write_text("stored")
+    for name in "bc":
+        os.link(dataset.root / "a", dataset.root / name)
+    dataset.push()
+    target = dataset.new_folder("target")
+    (target / "a").write_text("somebody else's")
+    _, result = dataset.try_pull(target=target)
+    assert [one.path for one in result.failures] == [b"a"]
+    assert (target / "a").read_text() == "somebody else's"
+    assert (target / "b").read_text() == "stored"
+    assert (target / "b").stat().st_ino == (target / "c").stat().st_ino
+    dataset.try_pull(target=target, force=True)
+    dataset.assert_restores(target)
+
+
 def test_special_files_come_back(dataset: Dataset) -> None:
     os.mkfifo(dataset.root / "fifo", 0o640)
     with socket.socket(socket.AF_UNIX) as server:

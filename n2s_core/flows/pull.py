@@ -71,6 +71,8 @@ class Pull:
     _batch: list[Wanted] = field(default_factory=list)
     _weight: int = 0
     _fresh: bool = False
+    _failed: set[RelPath] | None = None
+    _instead: dict[RelPath, RelPath] = field(default_factory=dict)
 
     def run(self) -> RestoreResult:
         """Do it. Raises N2sError; what belongs to one path is a failure in the result."""
@@ -85,6 +87,7 @@ class Pull:
                 for row in self.catalogue.tree(under, Part.SINGLE):
                     self._add(row)
             self._finish_batches()
+            self._failed = set()
             self._hard_links(target)
             self._finish_directories(target)
         return self.result
@@ -190,6 +193,8 @@ class Pull:
         result.skipped += done.skipped
         result.damaged += done.damaged
         result.failures.extend(done.failures[: MOST_FAILURES - len(result.failures)])
+        if self._failed is not None:
+            self._failed.update(one.path for one in done.failures)
         self.report(Progress("restoring", result.files, result.bytes))
 
     def _finish_batches(self) -> None:
@@ -206,7 +211,10 @@ class Pull:
     # -- hard links ------------------------------------------------------------------------------
 
     def _hard_links(self, target: Target) -> None:
-        """Of every group the first path is restored like a file, the others are linked to it."""
+        """Of every group the first path is restored like a file, the others are linked to it.
+
+        When the first one fails, the next takes its place: its content may lie elsewhere.
+        """
         pending: list[tuple[RelPath, FileRow]] = []
         group: tuple[object, ...] | None = None
         first = b""
@@ -237,18 +245,29 @@ class Pull:
     def _link(self, target: Target, pending: list[tuple[RelPath, FileRow]]) -> None:
         self._finish_batches()
         for first, row in pending:
+            original = self._instead.get(first, first)
+            if self._is_missing(target, original, row):
+                self._add(row)
+                self._finish_batches()
+                self._instead[first] = row.path
+                continue
             try:
-                self._link_one(target, first, row)
+                self._link_one(target, original, row)
             except (TargetError, OSError) as error:
                 self._fail(row.path, _reason(error))
         pending.clear()
 
+    def _is_missing(self, target: Target, first: RelPath, row: FileRow) -> bool:
+        """Whether the path that `row` is to be linked to failed, and not by its metadata alone."""
+        there = target.lstat(first)
+        if there is None or self._failed is None:
+            return True
+        return first in self._failed and not is_content(target, row._replace(path=first), there)
+
     def _link_one(self, target: Target, first: RelPath, row: FileRow) -> None:
         there = target.lstat(row.path)
         original = target.lstat(first)
-        if original is None:
-            message = "the file that it is a link of could not be restored"
-            raise TargetError(message)
+        assert original is not None
         if there is not None:
             if (there.st_dev, there.st_ino) == (original.st_dev, original.st_ino):
                 self.result.skipped += 1
