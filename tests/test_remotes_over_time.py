@@ -122,13 +122,14 @@ def test_what_a_remote_had_that_stays_away_is_made_anew_on_others(tmp_path: Path
     dataset = several.make(tmp_path / "set", shards(2, 3), 5)
     dataset.push()
     change(dataset, "", 'rebuild_after = "0s"\n')
-    shutil.rmtree(dataset.remote(1))
-    away = dataset.act("status")
-    (since,) = [one.away_ns for one in away.remotes if one.name == "r1"]
+    away = next(number for number in range(1, 5) if data_of(dataset, number))
+    shutil.rmtree(dataset.remote(away))
+    status = dataset.act("status")
+    (since,) = [one.away_ns for one in status.remotes if one.name == f"r{away}"]
     assert since is not None
     repaired = dataset.act("repair")
     assert repaired.paid.objects > 0
-    held = [name for number in (0, 2, 3, 4) for name in data_of(dataset, number)]
+    held = [name for number in set(range(5)) - {away} for name in data_of(dataset, number)]
     assert {held.count(name) for name in held} == {3}
     shutil.rmtree(dataset.remote(0))
     dataset.assert_restores()

@@ -133,6 +133,6 @@ def test_what_is_used_in_part_is_repacked_as_far_as_is_said(victim: Program) -> 
     assert 80_000 < done["repacked_bytes"] < 110_000
     assert done["bytes_removed"] > 160_000
     assert done["unused_bytes"] < done["repacked_bytes"] // 20
-    victim.run("pull", "--target-path", victim.home / "t")
-    assert {path.name for path in (victim.home / "t").iterdir()} >= set("efgh")
+    victim.run("pull", "--target-path", victim.home / "after a repack")
+    assert {path.name for path in (victim.home / "after a repack").iterdir()} >= set("efgh")
     victim.run("verify", "--data")

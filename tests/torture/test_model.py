@@ -26,4 +26,5 @@ def test_what_comes_out_is_what_the_model_says(
     crashing.make_small(monkeypatch.setattr)
     monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
     counts = model.run(template, SEED, examples=40)
-    assert all(counts[name] for name in model.rules()), counts
+    assert counts.keys() <= set(model.rules())
+    assert counts["push"] > counts["pull"] > 0
