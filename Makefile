@@ -23,8 +23,11 @@ help:
 demo: .venv/made
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" contrib/demo.sh
 
+# In a temporary folder of its own: what a killed run left (mounts, trees too deep for Python to
+# remove) is in nobody's way.
 test: .venv/made-test parts
-	@$(RUN) pytest --numprocesses $(JOBS) $(ARGS)
+	@base=$$(mktemp -d); PYTEST_DEBUG_TEMPROOT=$$base $(RUN) pytest --numprocesses $(JOBS) $(ARGS); code=$$?; \
+	if test $$code -eq 0; then rm -rf --one-file-system $$base; else echo "What the tests left: $$base"; fi; exit $$code
 
 check: .venv/made-check
 	@$(RUN) ruff check --quiet --output-format concise

@@ -12,6 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pytest
+
 from n2s_core import segments
 from n2s_core.app import pushing, worker
 from n2s_core.app.pool import WorkerDied, WorkerPool
@@ -97,10 +99,28 @@ def make_small(patch: Callable[[object, str, Any], None], *, items: int = ITEMS)
     patch(segments, "LARGEST", 64 << 10)
 
 
+def seal_here(patch: Callable[[object, str, Any], None], *, items: int = ITEMS) -> None:
+    """Small batches and small segments, sealed in this process."""
+    make_small(patch, items=items)
+    patch(pushing, "WorkerPool", Here)
+
+
+def act_once(patch: pytest.MonkeyPatch, module: Any, point: str, act: Callable[[], object]) -> None:
+    """Act once when the point is passed."""
+    left = [act]
+    real = module.crash_point
+
+    def acting(name: str) -> None:
+        if name == point and left:
+            left.pop()()
+        real(name)
+
+    patch.setattr(module, "crash_point", acting)
+
+
 def main(config: str, how: str) -> None:
     if how == "here":
-        make_small(setattr)
-        setattr(pushing, "WorkerPool", Here)  # noqa: B010 - mypy knows the class
+        seal_here(setattr)
     else:
         dispatch.MOST_ITEMS = ITEMS * 10
     with Workspace.find(Path(config)) as space:

@@ -71,8 +71,7 @@ def assert_recovered(dataset: Dataset) -> None:
 @pytest.fixture
 def small(make_dataset: Any, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """Many objects, batches and segments, in this process as in those that are killed."""
-    crashing.make_small(monkeypatch.setattr)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr)
     dataset: Dataset = make_dataset(pack_size=20_000)
     grow(dataset)
     return dataset

@@ -11,8 +11,8 @@ import pytest
 from n2s_core.errors import CatalogueError, KeyProblem, N2sError
 from n2s_core.packs import scan
 from n2s_core.sealing import HEADER_SIZE
-from tests import crashing
-from tests.conftest import PASSPHRASE, Dataset, MakeDataset
+from tests.conftest import Dataset, MakeDataset
+from tests.made_once import made_once, make_whole
 from tests.trees import Description, describe, differences
 
 Damage = Callable[[Path, Path], object]
@@ -63,19 +63,7 @@ def content(number: int, size: int = 900) -> bytes:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Two changesets, of which the older has a list of entries of its own; files in pieces."""
-    base = tmp_path_factory.mktemp("damage")
-    (base / "root").mkdir()
-    dataset = Dataset(
-        base, base / "root", base / "store", base / "config" / "config.toml", pack_size=20_000
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("N2S_PASSPHRASE", PASSPHRASE)
-        crashing.make_small(patch.setattr, items=10)
-        dataset.init()
-        _push_twice(dataset)
-    for part in ("store", "config"):
-        shutil.copytree(base / part, base / "whole" / part)
-    return dataset
+    return made_once(tmp_path_factory.mktemp("damage"), _push_twice)
 
 
 def _push_twice(dataset: Dataset) -> None:
@@ -94,9 +82,7 @@ def _push_twice(dataset: Dataset) -> None:
 def kept(made: Dataset) -> Iterator[Dataset]:
     """The same for every test: what a test damages is made whole behind it."""
     yield made
-    for part in ("store", "config"):
-        shutil.rmtree(made.base / part, ignore_errors=True)
-        shutil.copytree(made.base / "whole" / part, made.base / part)
+    make_whole(made)
 
 
 def two_objects(dataset: Dataset, shelf: str) -> tuple[str, Path, Path]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from n2s_core.app import pushing
 from n2s_core.catalogue import database as databases
 from n2s_core.catalogue.losses import CHECKPOINT_IS_DUE
 from n2s_core.errors import CatalogueBusy
@@ -29,8 +28,7 @@ Take = Callable[[Dataset], None]
 @pytest.fixture
 def small(make_dataset: Any, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """Many objects and batches, in this process as in those that are stopped."""
-    crashing.make_small(monkeypatch.setattr)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr)
     dataset: Dataset = make_dataset(pack_size=20_000)
     fill(dataset, 1)
     assert dataset.push().failures == []

@@ -9,7 +9,7 @@ import random
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,13 @@ def run(command: list[object], *, cwd: Path) -> "subprocess.CompletedProcess[str
     assert "bug in n2s" not in said, said[-3000:]
     assert "MemoryError" not in said, said[-3000:]
     return done
+
+
+@pytest.fixture(autouse=True)
+def _no_deep_trees(dataset: Dataset) -> Iterator[None]:
+    """Trees deeper than Python can remove are gone behind each test."""
+    yield
+    subprocess.run(["rm", "-rf", dataset.base], check=True)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Stores over several remotes: remotes in memory whose calls go wrong, and the contract on them."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -40,12 +41,12 @@ class Remotes:
             one.released.set()
 
 
-class SetContract(StoreContract):
+class SetContract(StoreContract, ABC):
     """The contract; a class that inherits it says over which remotes."""
 
+    @abstractmethod
     def remotes(self) -> Remotes:
         """New ones, with nothing in them."""
-        raise NotImplementedError
 
     @pytest.fixture
     def bench(self) -> Iterator[Remotes]:

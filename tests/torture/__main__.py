@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from n2s_core.app import pushing
 from tests import crashing
 from tests.conftest import PASSPHRASE
 from tests.torture import model
@@ -66,8 +65,7 @@ def main() -> int:
     """Exit code 1 when anything was lost, stored twice or not noticed."""
     wish = _wish()
     os.environ["N2S_PASSPHRASE"] = PASSPHRASE
-    crashing.make_small(setattr)
-    setattr(pushing, "WorkerPool", crashing.Here)  # noqa: B010 - mypy knows the class
+    crashing.seal_here(setattr)
     tally = Tally()
     base = Path(tempfile.mkdtemp(prefix="n2s-torture-"))
     try:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from n2s_core.app import pushing
 from tests import crashing
 from tests.torture import model
 
@@ -23,8 +22,7 @@ def template(tmp_path_factory: Any) -> Any:
 def test_what_comes_out_is_what_the_model_says(
     template: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crashing.make_small(monkeypatch.setattr)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr)
     counts = model.run(template, SEED, examples=40)
     assert counts.keys() <= set(model.rules())
     assert counts["push"] > counts["pull"] > 0

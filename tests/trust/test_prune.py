@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from n2s_core.app import pruning, pushing, retaining
+from n2s_core.app import pruning, retaining
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError, StoreError, UsageError
 from n2s_core.model import LIVE
@@ -27,8 +27,7 @@ from tests.trust.histories import History
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some 100 KB are large; batches are sealed in this process."""
-    crashing.make_small(monkeypatch.setattr, items=4096)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr, items=4096)
 
 
 @pytest.fixture(name="history")

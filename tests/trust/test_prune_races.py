@@ -6,13 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from n2s_core.app import pushing
 from n2s_core.app.pruning import prune
 from n2s_core.catalogue.pruning import Pruning
 from n2s_core.errors import LeaseHeld
@@ -30,8 +28,7 @@ LIMIT_S = 120
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    crashing.make_small(monkeypatch.setattr)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr)
 
 
 @pytest.fixture(name="history")
@@ -71,19 +68,6 @@ def in_another_process(history: History) -> int:
     return int(out)
 
 
-def at(monkeypatch: pytest.MonkeyPatch, module: Any, point: str, act: Callable[[], object]) -> None:
-    """Act once when the point is passed."""
-    left = [act]
-    real = module.crash_point
-
-    def acting(name: str) -> None:
-        if name == point and left:
-            left.pop()()
-        real(name)
-
-    monkeypatch.setattr(module, "crash_point", acting)
-
-
 def test_what_a_prune_removes_under_a_push_is_stored_again(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +75,9 @@ def test_what_a_prune_removes_under_a_push_is_stored_again(
     forgotten = forget_all(history)
     bring_contents_again(history)
     removed: list[int] = []
-    at(monkeypatch, dispatch, "batch-sealed", lambda: removed.append(in_another_process(history)))
+    crashing.act_once(
+        monkeypatch, dispatch, "batch-sealed", lambda: removed.append(in_another_process(history))
+    )
     history.push()
     assert removed
     assert removed[0] > 0
@@ -169,7 +155,7 @@ def test_one_prune_or_rebuild_runs_at_a_time(
             history.dataset.rebuild()
         seen.append("refused")
 
-    at(monkeypatch, pruning, "prune-marked", others)
+    crashing.act_once(monkeypatch, pruning, "prune-marked", others)
     history.prune()
     assert seen == ["refused"]
     history.dataset.rebuild()
@@ -191,7 +177,7 @@ def test_a_prune_that_stood_still_removes_nothing_of_what_others_decided(
         bring_contents_again(history)
         history.push()
 
-    at(monkeypatch, pruning, "prune-marked", stand_still)
+    crashing.act_once(monkeypatch, pruning, "prune-marked", stand_still)
     with pytest.raises(LeaseHeld):
         history.prune()
     history.assert_whole()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from n2s_core.app import pushing
 from n2s_core.packs import Keyring
 from n2s_core.sealing import Kind
 from tests import crashing
@@ -30,8 +29,7 @@ from tests.trust.orphaned import (
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some 100 KB are large; batches are sealed in this process."""
-    crashing.make_small(monkeypatch.setattr)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr)
 
 
 killed = pytest.fixture(name="killed")(killed_push)

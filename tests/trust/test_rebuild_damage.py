@@ -13,8 +13,8 @@ import pytest
 
 from n2s_core.packs import ObjectReader
 from n2s_core.sealing import Kind
-from tests import crashing
-from tests.conftest import PASSPHRASE, Dataset, MakeDataset
+from tests.conftest import Dataset, MakeDataset
+from tests.made_once import made_once, make_whole
 from tests.trees import describe, differences
 
 Harm = Callable[[Path], object]
@@ -32,7 +32,6 @@ HARMS: dict[str, Harm] = {
     "flipped": flip,
     "emptied": lambda path: os.truncate(path, 0),
 }
-COPIES = ("store", "config", "root")
 
 
 def contents(dataset: Dataset) -> int:
@@ -77,28 +76,14 @@ def write_versions(dataset: Dataset) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    base = tmp_path_factory.mktemp("rebuild")
-    (base / "root").mkdir()
-    dataset = Dataset(
-        base, base / "root", base / "store", base / "config" / "config.toml", pack_size=20_000
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("N2S_PASSPHRASE", PASSPHRASE)
-        crashing.make_small(patch.setattr, items=10)
-        dataset.init()
-        write_versions(dataset)
-    for part in COPIES:
-        shutil.copytree(base / part, base / "whole" / part, symlinks=True)
-    return dataset
+    return made_once(tmp_path_factory.mktemp("rebuild"), write_versions, also=("root",))
 
 
 @pytest.fixture
 def kept(made: Dataset) -> Iterator[Dataset]:
     """The same for every test; store and catalogue are made whole behind it."""
     yield made
-    for part in ("store", "config"):
-        shutil.rmtree(made.base / part, ignore_errors=True)
-        shutil.copytree(made.base / "whole" / part, made.base / part)
+    make_whole(made)
 
 
 def assert_pushes_on(dataset: Dataset, *, made_again: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from n2s_core.app import pruning, pushing
+from n2s_core.app import pruning
 from n2s_core.errors import LeaseHeld, Unavailable
 from n2s_core.flows.orphans import Judge
 from n2s_core.model import LIVE
@@ -46,8 +46,7 @@ from tests.trust.orphaned import (
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some 100 KB are large; batches are sealed in this process."""
-    crashing.make_small(monkeypatch.setattr)
-    monkeypatch.setattr(pushing, "WorkerPool", crashing.Here)
+    crashing.seal_here(monkeypatch.setattr)
 
 
 killed = pytest.fixture(name="killed")(killed_push)
