@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from n2s_core.catalogue_address import CatalogueAddress, parse_address
 from n2s_core.clock import SECOND_NS, parse_age
 from n2s_core.errors import ConfigError, UsageError
 from n2s_core.remotes import KEYS as KEYS_OF_SETS
@@ -93,7 +94,7 @@ def _age_ns(key: str, text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueTable:
-    """`[catalogue]`: a path relative to the folder of the config."""
+    """`[catalogue]`: a path relative to the folder of the config, or a URL of PostgreSQL."""
 
     url: str = "catalogue.db"
 
@@ -164,9 +165,9 @@ class Config:
         return Path(os.path.normpath(base / self.dataset.root))
 
     @property
-    def catalogue_path(self) -> Path:
-        """Absolute path of the catalogue's file."""
-        return self.path.parent / self.catalogue.url.removeprefix("sqlite:")
+    def catalogue_address(self) -> CatalogueAddress:
+        """Where the catalogue is. Raises ConfigError."""
+        return parse_address(self.catalogue.url, self.path.parent)
 
     @property
     def store_url(self) -> str:
@@ -243,6 +244,11 @@ def read(path: Path) -> Config:
     if problem:
         message = f"{path}: {problem}"
         raise ConfigError(message)
+    try:
+        _ = config.catalogue_address
+    except ConfigError as error:
+        message = f"{path}: [catalogue] url: {error}"
+        raise ConfigError(message) from error
     try:
         bytes.fromhex(config.dataset.id)
     except ValueError:

@@ -20,7 +20,7 @@ PLUGINS = "n2s_plugins"
 FLOORS = (
     ("errors",),
     ("relpath", "clock", "faults", "judging", "hardening"),
-    ("model", "facts", "pending", "retention", "verdicts"),
+    ("model", "facts", "pending", "retention", "verdicts", "catalogue_address"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
         "layout", "remotes", "keypage", "credentials",
@@ -41,7 +41,8 @@ ADAPTERS = frozenset({"stores", "catalogue", "flows"})
 
 # A heavy or dangerous library, and the modules that may import it.
 KEEPERS = {
-    "sqlite3": ("n2s_core.catalogue.database",),
+    "sqlite3": ("n2s_core.catalogue.database_sqlite",),
+    "psycopg": ("n2s_core.catalogue.database_postgresql", "n2s_core.catalogue.postgresql_"),
     "sqlalchemy": ("n2s_core.catalogue.schema",),
     "http.client": (
         "n2s_core.stores.connections",

@@ -15,7 +15,7 @@ from n2s_core.app.pushing import PushOrder, push
 from n2s_core.app.rebuilding import alone
 from n2s_core.app.verifying import verify
 from n2s_core.catalogue import leases as leasing
-from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.database import open_database
 from n2s_core.catalogue.leases import TERM_NS, KeptLease, Leases, this_process
 from n2s_core.clock import SECOND_NS, boot_ns, now_ns
 from n2s_core.errors import LeaseHeld
@@ -286,7 +286,7 @@ def test_a_verify_goes_on_when_a_push_writes_meanwhile(filled: Dataset) -> None:
 
 
 def test_rows_are_read_while_this_and_other_connections_write(filled: Dataset) -> None:
-    with Database(filled.catalogue) as ours, Database(filled.catalogue) as others:
+    with open_database(filled.catalogue) as ours, open_database(filled.catalogue) as others:
         reading = ours.stream("SELECT path FROM files ORDER BY path")
         first = next(reading)
         for db in (others, ours, others, ours):

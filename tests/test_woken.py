@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from n2s_core.catalogue import database as databases
+from n2s_core.catalogue import database_sqlite as databases
 from n2s_core.catalogue.losses import CHECKPOINT_IS_DUE
 from n2s_core.errors import CatalogueBusy
 from tests import crashing

@@ -17,6 +17,7 @@ from n2s_core.app.opening import spec_of
 from n2s_core.app.plugging import problem_here
 from n2s_core.app.setback import setback_of
 from n2s_core.app.workspace import Workspace
+from n2s_core.catalogue_address import files_of
 from n2s_core.clock import iso
 from n2s_core.config import folders_of, shown_url
 from n2s_core.errors import N2sError
@@ -186,9 +187,12 @@ def _catalogue(space: Workspace) -> Finding:
     dataset = space.dataset
     count = len(space.catalogue.queries.changesets(dataset.dataset_no))
     failures = len(space.catalogue.queries.failures(dataset.dataset_no))
-    (version,) = space.catalogue.db.one("SELECT sqlite_version()") or ("?",)
+    begun = time.monotonic()
+    space.catalogue.db.one("SELECT 1")
+    took_ms = (time.monotonic() - begun) * 1000
+    what = f"{space.catalogue.db.version()}, answers in {took_ms:.1f} ms"
     text = (
-        f"{space.catalogue.path} opens (SQLite {version});"
+        f"{space.catalogue.address} opens ({what});"
         f" dataset {dataset.name!r} has {count} changeset(s)"
     )
     if failures:
@@ -197,7 +201,7 @@ def _catalogue(space: Workspace) -> Finding:
 
 
 def _space(space: Workspace) -> Finding:
-    places = [space.config.catalogue_path.parent]
+    places = [path.parent for path in files_of(space.config.catalogue_address)[:1]]
     places += [path_of(one) for one in folders_of(space.store_url)]
     texts, verdict = [], Verdict.OK
     for place in places:

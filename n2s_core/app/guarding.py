@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from n2s_core.catalogue_address import files_of
 from n2s_core.config import Config
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -14,16 +15,15 @@ _WRITE = stat.S_IWGRP | stat.S_IWOTH
 def exposed(config: Config) -> list[str]:
     """One sentence for each file or folder whose permissions say more than 0600 or 0700."""
     found = [_file(path, why) for path, why in _secrets(config)]
-    folders = {config.path.parent, config.catalogue_path.parent}
+    folders = {path.parent for path in (config.path, *files_of(config.catalogue_address))}
     found += [_folder(folder) for folder in sorted(folders)]
     return [sentence for sentence in found if sentence]
 
 
 def _secrets(config: Config) -> Iterator[tuple[Path, str]]:
-    catalogue = config.catalogue_path
     yield config.path, "it names the store, and may name a command that n2s runs"
-    for ending in ("", "-wal", "-shm"):
-        yield catalogue.with_name(catalogue.name + ending), "it has the name of every file"
+    for path in files_of(config.catalogue_address):
+        yield path, "it has the name of every file"
     variable = os.environ.get("N2S_PASSPHRASE_FILE", "")
     for text in (config.key.key_file, config.key.passphrase_file, variable):
         if text:

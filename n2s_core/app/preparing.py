@@ -15,7 +15,15 @@ from n2s_core.app.config_text import to_toml
 from n2s_core.app.costing import measured
 from n2s_core.app.opening import OpenedStore, opened, spec_from
 from n2s_core.app.rebuilding import rebuild_into, survey
+from n2s_core.app.replacing import alone_in
 from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.catalogue.database import incarnation
+from n2s_core.catalogue_address import (
+    CatalogueAddress,
+    PostgresqlAddress,
+    files_of,
+    parse_address,
+)
 from n2s_core.clock import now_ns
 from n2s_core.config import KeyTable, StoreTable, absolute_url, shown_url, store_options
 from n2s_core.credentials import PushCredential, read_credential
@@ -23,7 +31,7 @@ from n2s_core.errors import UsageError
 from n2s_core.flows.rebuild import Line
 from n2s_core.keys import KdfCost, new_master_key, store_id, wrap
 from n2s_core.layout import Shelf, object_name
-from n2s_core.model import Report
+from n2s_core.model import Progress, Report
 from n2s_core.plugins import Host
 from n2s_core.ports import Store
 from n2s_core.remotes import PREFIX, RemoteSet
@@ -102,7 +110,7 @@ def init(order: InitOrder, report: Report) -> Prepared:
         message = f"{root} is prepared already; its configuration is {path}."
         raise UsageError(message)
     if order.catalogue:
-        _refuse_catalogue(path.parent / order.catalogue.removeprefix("sqlite:"))
+        _refuse_catalogue(parse_address(order.catalogue, path.parent))
     Host().discoverer(order.using)
     url = absolute_url(order.store_url, Path.cwd())
     wished = spec_from(url, StoreTable(url, **store_options(order.store_options)))
@@ -147,27 +155,62 @@ def _prepare(
     lines = survey(store, master, report) if joined else []
     name, known = _choose_name(order, root, lines)
     dataset_id = known.dataset_id if known is not None else os.urandom(16)
+    _refuse_strange_catalogue(order, path, store_id(master))
     _write_config(path, _tables(order, root, path, url=url, name=name, dataset_id=dataset_id))
-    problems: list[str] = []
     with _new_catalogue(path, store_id(master), url) as catalogue:
         for digest, data in whole:
             catalogue.remember_key(digest, data)
-        catalogue.add_dataset(dataset_id, name)
         if store.several is not None and not joined:
             catalogue.debts.note_form(store.several.form)
-        if known is not None:
-            problems = rebuild_into(catalogue, store, master, [known], report)
+        problems = _add_dataset(
+            catalogue, store, master, dataset_id, name, known=known, report=report
+        )
     return Prepared(
         path, name, dataset_id, store_id(master), url, joined, known is not None, tuple(problems)
     )
 
 
 def _new_catalogue(path: Path, identity: bytes, url: str) -> Catalogue:
-    """The catalogue of the configuration at `path`, in the place of one that was left over."""
-    at = configuration.read(path).catalogue_path
-    for ending in ("", "-wal", "-shm", "-journal"):
-        at.with_name(at.name + ending).unlink(missing_ok=True)
+    """The catalogue of the configuration at `path`, in the place of a file that was left over.
+
+    On a server it may be there: machines share that of a store.
+    """
+    at = configuration.read(path).catalogue_address
+    if isinstance(at, PostgresqlAddress) and incarnation(at) is not None:
+        return Catalogue(at)
+    for own in files_of(at):
+        own.unlink(missing_ok=True)
     return Catalogue.create(at, store_id=identity, store_url=url)
+
+
+def _refuse_strange_catalogue(order: InitOrder, path: Path, identity: bytes) -> None:
+    """That of another store is not touched."""
+    at = parse_address(order.catalogue or "", path.parent)
+    if not isinstance(at, PostgresqlAddress) or incarnation(at) is None:
+        return
+    with Catalogue(at) as found:
+        if found.store_id != identity:
+            message = f"{at} is the catalogue of another store; name another schema (?schema=NAME)."
+            raise UsageError(message)
+
+
+def _add_dataset(
+    catalogue: Catalogue, store: Store, master: bytes, dataset_id: bytes, name: str,
+    *, known: Line | None, report: Report,
+) -> list[str]:  # fmt: skip
+    """Have the dataset in the catalogue, with what the store has of it; what is missing of that."""
+    if any(one.dataset_id == dataset_id for one in catalogue.datasets()):
+        return []
+    if known is None:
+        catalogue.add_dataset(dataset_id, name)
+        return []
+    with alone_in(catalogue) as keep:
+
+        def keep_leases(progress: Progress) -> None:
+            keep()
+            report(progress)
+
+        return rebuild_into(catalogue, store, master, [known], keep_leases)
 
 
 def _prepare_write_only(
@@ -186,14 +229,18 @@ def _prepare_write_only(
                 " the push credential, or it lost its keys."
             )
             raise UsageError(message)
+    _refuse_strange_catalogue(order, path, credential.store_id)
     _write_config(path, tables)
     with _new_catalogue(path, credential.store_id, url) as catalogue:
         catalogue.add_dataset(dataset_id, name)
     return Prepared(path, name, dataset_id, credential.store_id, url, joined=True, adopted=False)
 
 
-def _refuse_catalogue(catalogue: Path) -> None:
-    if catalogue.exists():
+def _refuse_catalogue(catalogue: CatalogueAddress) -> None:
+    """A file must be a new one; a server must answer, and may have the catalogue of the store."""
+    if isinstance(catalogue, PostgresqlAddress):
+        incarnation(catalogue)
+    elif catalogue.exists():
         message = f"There is a file at {catalogue} already; name another place for the catalogue."
         raise UsageError(message)
 

@@ -71,7 +71,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
     with ExitStack() as stack:
         if lease is not None:
             stack.callback(_release, space, lease)
-            stack.enter_context(KeptLease(space.config.catalogue_path, lease))
+            stack.enter_context(KeptLease(space.config.catalogue_address, lease))
         discoverer = Host().discoverer(using) if paths is None else None
         theirs = tuple(getattr(discoverer, "excludes", ()))
         excludes = space.excludes(order.exclude + theirs)
@@ -226,7 +226,7 @@ class _Crew:
         space = self._space
         space.check_store()
         self.setback = setback_of(space, space.store)
-        call = SealingCall(setting, space.spec, space.config.catalogue_path)
+        call = SealingCall(setting, space.spec, space.config.catalogue_address)
         return Workers(
             seal=call,
             executor=self._executor,
@@ -238,11 +238,11 @@ class _Crew:
     def spread(self, dataset_no: int, excludes: Excludes) -> Callable[[bytes], Spread] | None:
         """Those who compare, when there is more than one."""
         width = worker_count(self._space.config)
-        path = self._space.config.catalogue_path
+        address = self._space.config.catalogue_address
         if width == 1:
             return None
         return lambda root: Spread(
-            ComparingCall(path, dataset_no, root, excludes), self._executor, width
+            ComparingCall(address, dataset_no, root, excludes), self._executor, width
         )
 
     def _executor(self) -> Executor:

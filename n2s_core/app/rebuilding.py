@@ -1,19 +1,19 @@
 """Rebuilding of catalogues from a store."""
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from n2s_core.app import secrets
 from n2s_core.app.answers import Json
+from n2s_core.app.replacing import Place, alone, place_of
 from n2s_core.app.replaying import Replay
 from n2s_core.app.settling import settle
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
+from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress
 from n2s_core.clock import now_ns
 from n2s_core.config import shown_url
 from n2s_core.errors import (
@@ -23,7 +23,7 @@ from n2s_core.errors import (
     KeyProblem,
     LeaseHeld,
 )
-from n2s_core.facts import Changeset, Dataset, Lease
+from n2s_core.facts import Changeset, Lease
 from n2s_core.faults import crash_point
 from n2s_core.flows.rebuild import EntryReader, HeadObject, Line, lines, read_heads
 from n2s_core.flows.records import Records
@@ -135,7 +135,7 @@ def _note_origin(catalogue: Catalogue, one: HeadObject) -> None:
 class RebuildAnswer:
     """What a rebuild could have. `problems` are sentences about what is missing or damaged."""
 
-    catalogue: Path
+    catalogue: CatalogueAddress
     datasets: tuple[str, ...]
     changesets: int
     files: int
@@ -163,51 +163,59 @@ class RebuildAnswer:
 def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
     """Make the catalogue of a dataset anew and put it in the place of the old one, if there is one.
 
-    Raises LeaseHeld while a push or another rebuild of the dataset or a prune is running, or when
-    one began because this one stood still for too long, N2sError when nothing can be had; the old
-    catalogue then stays as it is.
+    The datasets are those of the old one; on a server all those of the store, because machines
+    share it. Raises LeaseHeld while a push or another rebuild of one of them or a prune is
+    running, or when one began because this one stood still for too long, N2sError when nothing
+    can be had; the old catalogue then stays as it is.
     """
     started_ns = now_ns()
     space.refuse_without_key()
-    path = space.config.catalogue_path
-    new = path.with_name(path.name + ".new")
-    with alone(path), _Old(path, bytes.fromhex(space.config.dataset.id)) as old:
+    address = space.config.catalogue_address
+    place = place_of(address)
+    own = bytes.fromhex(space.config.dataset.id), space.config.dataset.name
+    with place.alone(), _Old(address) as old:
         store = space.store
         master, whole, damaged = _unlock(space, old.keys)
         problems = [f"The key object {name} is damaged." for name in damaged]
         old.finish_sealed(store, master)
         found = survey(store, master, report)
-        _remove_database(new)
+        wanted = dict([own]) | old.datasets
+        if isinstance(address, PostgresqlAddress):
+            wanted |= {line.dataset_id: line.name for line in found}
 
         def keep_lease(progress: Progress) -> None:
             old.renew()
+            made.pruning.renew()
             report(progress)
 
-        with Catalogue.create(new, store_id=store_id(master), store_url=space.store_url) as made:
+        made = Catalogue.create(place.new, store_id=store_id(master), store_url=space.store_url)
+        with made:
+            place.begin(made)
             for digest, data in whole:
                 made.remember_key(digest, data)
-            dataset_id = bytes.fromhex(space.config.dataset.id)
-            mine = [line for line in found if line.dataset_id == dataset_id]
-            if not mine and _has_records(store, master, dataset_id, keep_lease):
-                lost = headless(dataset_id, space.config.dataset.name, [])
-                lost.announcements = found[0].announcements if found else []
-                mine = [lost]
-            if not mine:
-                made.add_dataset(dataset_id, space.config.dataset.name)
+            mine = [line for line in found if line.dataset_id in wanted]
+            there = {line.dataset_id for line in mine}
+            for dataset_id in wanted.keys() - there:
+                if _has_records(store, master, dataset_id, keep_lease):
+                    lost = headless(dataset_id, wanted[dataset_id], [])
+                    lost.announcements = found[0].announcements if found else []
+                    mine.append(lost)
+                else:
+                    made.add_dataset(dataset_id, wanted[dataset_id])
             problems += rebuild_into(made, store, master, mine, keep_lease)
             if space.config.store.share:
-                Rebuilding(made, made.dataset(dataset_id)).share_contents()
-            dataset, totals = made.dataset(dataset_id), made.queries.totals()
-            changesets = len(made.queries.changesets(dataset.dataset_no))
-            made.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                Rebuilding(made, made.dataset(own[0])).share_contents()
+            datasets, totals = made.datasets(), made.queries.totals()
+            changesets = sum(len(made.queries.changesets(one.dataset_no)) for one in datasets)
+            made.db.settle()
         crash_point("rebuild-made")
-        old.replace_by(new)
+        old.replace_by(place)
     return RebuildAnswer(
-        catalogue=path,
-        datasets=(dataset.name,),
+        catalogue=address,
+        datasets=tuple(one.name for one in datasets),
         changesets=changesets,
-        files=dataset.live_files,
-        bytes=dataset.live_bytes,
+        files=sum(one.live_files for one in datasets),
+        bytes=sum(one.live_bytes for one in datasets),
         objects=totals.objects,
         stored_bytes=totals.stored_bytes,
         problems=tuple(problems),
@@ -237,127 +245,86 @@ def _unlock(
         return secrets.unlock(kept, [], secret, where=where), kept, damaged
 
 
-@contextlib.contextmanager
-def alone(catalogue: Path) -> Iterator[None]:
-    """One rebuild at a time, also where there is no catalogue to hold a lease of.
-
-    Raises LeaseHeld. The lock is on the folder, and ends with the process.
-    """
-    catalogue.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = os.open(catalogue.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"Another rebuild of {catalogue} is running. Wait for it, or stop it."
-            raise LeaseHeld(message) from None
-        yield
-    finally:
-        os.close(folder)
-
-
 class _Old:
-    """The catalogue that is to be replaced, as far as it can be read; holds its lease.
+    """The catalogue that is to be replaced, as far as it can be read; holds its leases.
 
-    The lease is not given back: who opens the old file in the last moment must not push into it.
+    They are not given back: who opens the old one in the last moment must not push into it.
     """
 
-    def __init__(self, path: Path, dataset_id: bytes) -> None:
+    def __init__(self, address: CatalogueAddress) -> None:
         self.keys: list[tuple[bytes, bytes]] = []
-        self._path = path
-        self._dataset_id = dataset_id
+        self.datasets: dict[bytes, str] = {}
+        self._address = address
         self._catalogue: Catalogue | None = None
-        self._lease: Lease | None = None
-        self._sealed: Changeset | None = None
+        self._leases: list[Lease] = []
+        self._sealed: list[Changeset] = []
         self._store_id = b""
+        self._is_whole = False
 
     def __enter__(self) -> "_Old":
         """Raises LeaseHeld, CatalogueBusy."""
         try:
             self._read()
-        except (LeaseHeld, CatalogueBusy):
-            self.__exit__(None)
+        except (LeaseHeld, CatalogueBusy) as error:
+            self.__exit__(type(error))
             raise
         except CatalogueError:  # it is missing or damaged: what could be read of it is there
             return self
         return self
 
     def _read(self) -> None:
-        self._catalogue = Catalogue(self._path)
+        self._catalogue = Catalogue(self._address)
         self.keys = self._catalogue.key_objects()
-        dataset = self._catalogue.dataset(self._dataset_id)
-        self._acquire(dataset)
-        self._store_id = self._catalogue.store_id
-        self._sealed = self._catalogue.pushes.pending(dataset.dataset_no)
-
-    def _acquire(self, dataset: Dataset) -> None:
-        assert self._catalogue is not None
+        datasets = self._catalogue.datasets()
         self._catalogue.pruning.acquire()
-        try:
-            self._lease = self._catalogue.leases.acquire(dataset.dataset_no)
-        except LeaseHeld:
-            self._catalogue.pruning.release()
-            raise
+        for one in datasets:
+            self._leases.append(self._catalogue.leases.acquire(one.dataset_no))
+        self.datasets = {one.dataset_id: one.name for one in datasets}
+        self._store_id = self._catalogue.store_id
+        pending = [self._catalogue.pushes.pending(one.dataset_no) for one in datasets]
+        self._sealed = [one for one in pending if one is not None]
+        self._is_whole = True
 
     def finish_sealed(self, store: Store, master_key: bytes) -> None:
-        """Store the head that a push which did not finish had fixed.
+        """Store the heads that pushes which did not finish had fixed.
 
-        Its process may only stand still, and would store it later beside the heads that follow.
+        Their processes may only stand still, and would store them later beside those that follow.
         """
-        sealed = self._sealed
-        if sealed is None or sealed.head_bytes is None or self._store_id != store_id(master_key):
+        if self._store_id != store_id(master_key):
             return
-        assert sealed.head_digest is not None
-        name = object_name(Shelf.CHANGESETS, sealed.head_digest)
-        store.put(name, [sealed.head_bytes], len(sealed.head_bytes))
+        for sealed in self._sealed:
+            if sealed.head_bytes is not None:
+                assert sealed.head_digest is not None
+                name = object_name(Shelf.CHANGESETS, sealed.head_digest)
+                store.put(name, [sealed.head_bytes], len(sealed.head_bytes))
 
-    def replace_by(self, new: Path) -> None:
-        """Put the new file in its place. Raises LeaseHeld when it was pushed into meanwhile."""
-        if self._catalogue is None or self._lease is None:
-            _install(new, self._path)
-            return
-        self._catalogue.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with self._catalogue.db.transaction():  # nobody can take the lease in the last moment
-            self._catalogue.leases.guard(self._lease)
-            _install(new, self._path)
+    def replace_by(self, place: Place) -> None:
+        """Put the new one in its place. Raises LeaseHeld when it was pushed into meanwhile."""
+        place.replace(self._catalogue if self._is_whole else None, self._guard)
+
+    def _guard(self) -> None:
+        assert self._catalogue is not None
+        for lease in self._leases:
+            self._catalogue.leases.guard(lease)
 
     def renew(self) -> None:
-        """Prolong the lease when it is time."""
-        if self._catalogue is not None and self._lease is not None:
+        """Prolong the leases when it is time."""
+        if self._catalogue is not None:
             with contextlib.suppress(CatalogueError):
-                self._catalogue.leases.renew(self._lease)
+                for lease in self._leases:
+                    self._catalogue.leases.renew(lease)
                 self._catalogue.pruning.renew()
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Close it; after a failure it stays in use, so the lease goes back."""
+        """Close it; after a failure it stays in use, so the leases go back."""
         if self._catalogue is None:
             return
-        if kind is not None and self._lease is not None:
+        if kind is not None:
             with contextlib.suppress(CatalogueError):
-                self._catalogue.leases.release(self._lease)
+                for lease in self._leases:
+                    self._catalogue.leases.release(lease)
                 self._catalogue.pruning.release()
         self._catalogue.close()
 
 
-def _remove_database(path: Path) -> None:
-    for ending in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
-
-
-def _install(new: Path, path: Path) -> None:
-    """Put the new file in the place of the old one.
-
-    The write-ahead log of the old one goes first: it would be taken for one of the new file.
-    """
-    fd = os.open(new, os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)
-    for ending in ("-wal", "-shm", "-journal"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)
-
-
-__all__ = ["HeadObject", "RebuildAnswer", "rebuild", "rebuild_into", "survey"]
+__all__ = ["HeadObject", "RebuildAnswer", "alone", "rebuild", "rebuild_into", "survey"]

@@ -1,11 +1,11 @@
 """The call that a worker gets: seal one batch with everything that it takes."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from n2s_core.app import worker
 from n2s_core.app.comparing_call import catalogue_to_read
 from n2s_core.app.opening import OpenedStore, opened
+from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.flows.seal import seal_batch
 from n2s_core.jobs import Batch, BatchResult, Emit, FindContent, SealSetting, StoredSegments
 from n2s_core.layout import Shelf, object_name
@@ -33,7 +33,7 @@ class SealingCall:
 
     setting: SealSetting
     spec: StoreSpec
-    catalogue: Path
+    catalogue: CatalogueAddress
 
     def __call__(self, batch: Batch) -> BatchResult:
         """Raises StoreError when the store does not take it."""

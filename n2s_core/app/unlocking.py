@@ -12,7 +12,7 @@ from pathlib import Path
 
 from n2s_core.app import secrets
 from n2s_core.catalogue import keeping
-from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.database import open_database
 from n2s_core.config import Config, shown_url
 from n2s_core.errors import CatalogueError, DamageError, KeyProblem, Missing
 from n2s_core.keys import store_id
@@ -84,7 +84,7 @@ def begin_early(config: Config) -> Unlocking | None:
     if config.key.push_credential:
         return None
     try:
-        with Database(config.catalogue_path, read_only=True) as database:
+        with open_database(config.catalogue_address, read_only=True) as database:
             whole, expected = keeping.key_objects(database), keeping.store_id(database)
     except CatalogueError:  # whoever opens it next says what is wrong
         return None

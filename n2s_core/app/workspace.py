@@ -14,6 +14,7 @@ from n2s_core.app import secrets
 from n2s_core.app.opening import OpenedStore, opened, spec_of
 from n2s_core.app.unlocking import Unlocking, judged, tried, unlocking_of
 from n2s_core.catalogue.catalogue import Catalogue
+from n2s_core.catalogue_address import files_of
 from n2s_core.config import Config
 from n2s_core.errors import KeyProblem, Missing, Refused, StoreError
 from n2s_core.excludes import Excludes
@@ -70,7 +71,7 @@ class Workspace:
     def catalogue(self) -> Catalogue:
         """Raises CatalogueError."""
         if self._catalogue is None:
-            self._catalogue = self._stack.enter_context(Catalogue(self.config.catalogue_path))
+            self._catalogue = self._stack.enter_context(Catalogue(self.config.catalogue_address))
         return self._catalogue
 
     @property
@@ -187,8 +188,7 @@ class Workspace:
         """Catalogue and store, where they lie below the root."""
         found = set()
         base = self.root.rstrip(b"/") + b"/"
-        path = os.fsencode(self.config.catalogue_path)
-        for own in (path, path + b"-wal", path + b"-shm", path + b"-journal"):
+        for own in map(os.fsencode, files_of(self.config.catalogue_address)):
             if own.startswith(base):
                 found.add(own[len(base) :])
         for folder in map(os.fsencode, configuration.folders_of(self.store_url)):

@@ -1,17 +1,16 @@
 """A catalogue as a whole: its datasets, its store, its keys."""
 
-from pathlib import Path
-
 from n2s_core.catalogue import keeping
 from n2s_core.catalogue.audits import Audits
 from n2s_core.catalogue.damages import Damages
-from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.database import create_database, open_database
 from n2s_core.catalogue.debts import Debts
 from n2s_core.catalogue.leases import Leases
 from n2s_core.catalogue.pruning import Pruning
 from n2s_core.catalogue.pushes import Pushes
 from n2s_core.catalogue.queries import Queries
 from n2s_core.catalogue.verdicts import Verdicts
+from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
 from n2s_core.facts import Dataset
@@ -24,17 +23,17 @@ _DATASET = (
 
 
 class Catalogue:
-    """The catalogue in one SQLite file. A context manager."""
+    """The catalogue in one SQLite file, or one schema of PostgreSQL. A context manager."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, address: CatalogueAddress, *, read_only: bool = False) -> None:
         """Open it. Raises CatalogueError when it is not there, damaged, or of another version."""
-        self.path = path
-        self.db = Database(path, read_only=read_only)
+        self.address = address
+        self.db = open_database(address, read_only=read_only)
         version = self._property("schema_version")
         if version != str(SCHEMA_VERSION).encode():
             self.db.close()
             message = (
-                f"The catalogue {path} has schema {version!r}, this n2s uses {SCHEMA_VERSION}."
+                f"The catalogue {address} has schema {version!r}, this n2s uses {SCHEMA_VERSION}."
                 " Install the n2s that wrote it, or move it away and run 'n2s rebuild'."
             )
             raise CatalogueError(message)
@@ -48,12 +47,10 @@ class Catalogue:
         self.pruning = Pruning(self.db, self.leases)
 
     @classmethod
-    def create(cls, path: Path, *, store_id: bytes, store_url: str) -> "Catalogue":
+    def create(cls, address: CatalogueAddress, *, store_id: bytes, store_url: str) -> "Catalogue":
         """Make a new, empty one (mode 0600). Raises CatalogueError when there is one."""
-        from n2s_core.catalogue import schema  # noqa: PLC0415 - SQLAlchemy takes 130 ms to import
-
-        with Database(path, create=True) as db:
-            db.run_script(schema.sqlite_statements())
+        with create_database(address) as db:
+            db.create_tables()
             with db.transaction(durable=True):
                 db.execute_many(
                     "INSERT INTO properties (name, value) VALUES (?, ?)",
@@ -63,7 +60,7 @@ class Catalogue:
                         ("store_url", store_url.encode()),
                     ],
                 )
-        return cls(path)
+        return cls(address)
 
     def __enter__(self) -> "Catalogue":
         """Itself."""
@@ -103,10 +100,8 @@ class Catalogue:
 
     def forget_key(self, digest: bytes) -> None:
         """Keep no copy of a key object any more; its bytes are overwritten."""
-        self.db.execute("PRAGMA secure_delete = 1")
-        with self.db.transaction(durable=True):
+        with self.db.overwriting("key_objects"), self.db.transaction(durable=True):
             self.db.execute("DELETE FROM key_objects WHERE digest = ?", (digest,))
-        self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # -- datasets --------------------------------------------------------------------------
 
@@ -114,9 +109,9 @@ class Catalogue:
         """A dataset without any changeset."""
         with self.db.transaction(durable=True):
             self.db.execute(
-                "INSERT INTO datasets (dataset_id, name, head_no, live_files, live_bytes,"
-                " entries_since_checkpoint, changesets_since_checkpoint)"
-                " VALUES (?, ?, 0, 0, 0, 0, 0)",
+                "INSERT INTO datasets (dataset_no, dataset_id, name, head_no, live_files,"
+                " live_bytes, entries_since_checkpoint, changesets_since_checkpoint)"
+                " SELECT coalesce(max(dataset_no), 0) + 1, ?, ?, 0, 0, 0, 0, 0 FROM datasets",
                 (dataset_id, name),
             )
         found = self.db.one(_DATASET + " WHERE dataset_id = ?", (dataset_id,))
@@ -132,7 +127,7 @@ class Catalogue:
         found = self.db.one(_DATASET + " WHERE dataset_id = ?", (dataset_id,))
         if found is None:
             message = (
-                f"The catalogue {self.path} does not know dataset {dataset_id.hex()[:12]};"
+                f"The catalogue {self.address} does not know dataset {dataset_id.hex()[:12]};"
                 " 'n2s rebuild' reads the store again."
             )
             raise CatalogueError(message)

@@ -1,175 +1,119 @@
-"""SQLite under the catalogue: the only module that knows which database it is."""
+"""The database under the catalogue, as everybody but its two adapters knows it."""
 
-import contextlib
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from n2s_core.errors import CatalogueBusy, CatalogueError
+from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress
 
-BUSY_S = 30
-CACHE_KIB = 32 << 10
 Row = tuple[Any, ...]
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
-class Database:
+class Database(Protocol):
     """One connection. Statements use `?`; every write happens inside `transaction`.
 
-    Not for several threads at once. A context manager that closes the connection.
+    Statements are such as SQLite and PostgreSQL both take, but for what the adapter of the latter
+    translates. Numbers, texts and bytes come back as int, str and bytes. Not for several threads
+    at once. A context manager that closes the connection.
     """
 
-    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
-        """Open (or create, 0600) the file. Raises CatalogueError."""
-        self.path = path
-        if create:
-            self._make(path)
-        elif not path.exists():
-            message = (
-                f"There is no catalogue at {path}. 'n2s rebuild' makes it anew from the store."
-            )
-            raise CatalogueError(message)
-        with self._named():
-            self._file = self._file_there()
-            self._db = self._connect()
-            self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            if read_only:
-                self._db.execute("PRAGMA query_only = 1")
-            else:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")
+    @property
+    def address(self) -> CatalogueAddress:
+        """Where it is."""
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
+    @property
+    def server_ns(self) -> int | None:
+        """The server's time of day when the open transaction began, ns since 1970.
 
-    def _file_there(self) -> tuple[int, int] | None:
-        """Which file lies at the path now."""
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
-
-    def _require_file(self) -> None:
-        """What is written into a file that was replaced or removed is lost, and guards nothing.
-
-        A rebuild puts its file in the place of this one while nobody else is in a transaction.
+        None where there is no server: then the clock of this machine counts.
         """
-        if self._file_there() != self._file:
-            message = (
-                f"The catalogue {self.path} was replaced or removed while it was in use, so"
-                " nothing more is done with it. Run the command again."
-            )
-            raise CatalogueError(message)
-
-    @staticmethod
-    def _make(path: Path) -> None:
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            message = f"There is a catalogue at {path} already."
-            raise CatalogueError(message) from None
-        except OSError as error:
-            message = f"The catalogue {path} cannot be created: {error.strerror}."
-            raise CatalogueError(message) from error
-
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code, kind = getattr(error, "sqlite_errorcode", 0) & 0xFF, CatalogueError
-            if code in _FULL:
-                advice = (
-                    "Is its disk full? What was confirmed is kept; push again when there is room."
-                )
-            elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                advice = "It is damaged; move it away and run 'n2s rebuild'."
-            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                advice, kind = "Another program holds it; try again.", CatalogueBusy
-            elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-                advice = "It cannot be opened for writing; check its permissions and its folder."
-            else:
-                advice = "If it is damaged, move it away and run 'n2s rebuild'."
-            message = f"The catalogue {self.path} cannot be used: {error}. {advice}"
-            raise kind(message) from error
 
     def __enter__(self) -> "Database":
         """Itself."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the connection."""
-        self.close()
 
     def close(self) -> None:
         """Close the connection."""
-        self._db.close()
 
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """All or nothing. A `durable` one is on the disk when it returns.
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[None]:
+        """All or nothing, and nobody else writes meanwhile. A `durable` one is on the disk.
 
-        Raises CatalogueError; what was written inside is undone by any exception.
+        One that is not may be lost with the power of the machine, with all that followed it.
+        Raises CatalogueError; what was written inside is undone by any exception. Raises it too
+        when the catalogue is not the one that was opened any more.
         """
-        with self._named():
-            if durable:
-                self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._require_file()
-            with self._named():
-                yield
-                self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-            raise
-        finally:
-            if durable:
-                self._db.execute("PRAGMA synchronous = NORMAL")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> int:
         """Run a statement; how many rows it changed."""
-        with self._named():
-            return self._db.execute(statement, values).rowcount
 
     def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run a statement for each of the rows."""
-        with self._named():
-            self._db.executemany(statement, rows)
+        """Run a statement for each of the rows, as if one after the other."""
 
     def one(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
         """The first row of an answer."""
-        with self._named():
-            row: Row | None = self._db.execute(statement, values).fetchone()
-            return row
 
     def all(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of an answer that is known to be small."""
-        with self._named():
-            return self._db.execute(statement, values).fetchall()
 
     def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of an answer one by one, as they are when the first is asked for.
 
-        They come over a connection of their own: on this one nothing could be written meanwhile
-        as soon as anybody else had written something.
+        They come over a connection of their own, so that this one can write meanwhile.
         """
-        with self._named(), contextlib.closing(self._connect()) as reading:
-            self._require_file()
-            reading.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            reading.execute("PRAGMA query_only = 1")
-            yield from reading.execute(statement, values)
 
-    def run_script(self, statements: Iterable[str]) -> None:
-        """DDL, in one transaction."""
-        with self.transaction(durable=True):
-            for statement in statements:
-                self._db.execute(statement)
+    def create_tables(self) -> None:
+        """Make the tables of a new catalogue."""
+
+    def overwriting(self, table: str) -> AbstractContextManager[None]:
+        """What is deleted from the table inside cannot be found in its files afterwards."""
+
+    def settle(self) -> None:
+        """After much was written: bring it into its final place, and count it for the planner."""
+
+    def incarnation(self) -> object:
+        """What no other catalogue at this address has; None when there is none now."""
+
+    def version(self) -> str:
+        """The name and version of the database."""
+
+
+def open_database(address: CatalogueAddress, *, read_only: bool = False) -> Database:
+    """Open the one that is there. Raises CatalogueError."""
+    if isinstance(address, PostgresqlAddress):
+        from n2s_core.catalogue.database_postgresql import (  # noqa: PLC0415 - psycopg is heavy
+            PostgresqlDatabase,
+        )
+
+        return PostgresqlDatabase(address, read_only=read_only)
+    from n2s_core.catalogue.database_sqlite import SqliteDatabase  # noqa: PLC0415 - or sqlite3
+
+    return SqliteDatabase(address, read_only=read_only)
+
+
+def create_database(address: CatalogueAddress) -> Database:
+    """Make an empty one, and open it. Raises CatalogueError, also when there is one."""
+    if isinstance(address, PostgresqlAddress):
+        from n2s_core.catalogue.database_postgresql import PostgresqlDatabase  # noqa: PLC0415
+
+        return PostgresqlDatabase(address, create=True)
+    from n2s_core.catalogue.database_sqlite import SqliteDatabase  # noqa: PLC0415
+
+    return SqliteDatabase(address, create=True)
+
+
+def incarnation(address: CatalogueAddress) -> object:
+    """What no other catalogue at this address has; None when there is none. Raises CatalogueError.
+
+    Of a file it is known without opening it.
+    """
+    if isinstance(address, Path):
+        from n2s_core.catalogue.database_sqlite import file_at  # noqa: PLC0415
+
+        return file_at(address)
+    from n2s_core.catalogue.database_postgresql import PostgresqlDatabase  # noqa: PLC0415
+
+    with PostgresqlDatabase(address, create=True) as db:
+        return db.incarnation()

@@ -10,6 +10,7 @@ from n2s_core.model import Debt
 PAGE = 1000
 AWAY = "away_since:"
 FORM = "form"
+_BEHIND_AWAY = AWAY[:-1] + chr(ord(AWAY[-1]) + 1)
 
 
 class Debts:
@@ -87,8 +88,8 @@ class Debts:
         while True:
             rows = self._db.all(
                 "SELECT DISTINCT name FROM debts WHERE name > ? AND name < ?"
-                " AND (? IS NULL OR remote = ?) ORDER BY name LIMIT ?",
-                (after, end, remote, remote, PAGE),
+                " AND remote = coalesce(?, remote) ORDER BY name LIMIT ?",
+                (after, end, remote, PAGE),
             )
             for (name,) in rows:
                 found = self._db.all("SELECT remote FROM debts WHERE name = ?", (name,))
@@ -131,7 +132,7 @@ class Debts:
     def away_since(self) -> dict[str, int]:
         """Since when each remote that is away did not answer."""
         rows = self._db.all(
-            "SELECT name, value FROM properties WHERE substr(name, 1, ?) = ?", (len(AWAY), AWAY)
+            "SELECT name, value FROM properties WHERE name >= ? AND name < ?", (AWAY, _BEHIND_AWAY)
         )
         return {str(name).removeprefix(AWAY): int(value) for name, value in rows}
 

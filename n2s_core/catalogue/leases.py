@@ -1,7 +1,8 @@
 """Leases: one push of a dataset at a time, without lock files; an expired one heals by itself.
 
 Whether one has expired is judged by the clock that counts from the start of the machine, which
-nobody can set, as long as the same machine asks; another one has only the time of day.
+nobody can set, as long as the same machine asks; another one has only the time of day, that of the
+server when the catalogue is on one.
 """
 
 import os
@@ -9,7 +10,8 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.database import Database, open_database
+from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.clock import SECOND_NS, boot_ns, iso, now_ns
 from n2s_core.errors import CatalogueError, LeaseHeld
 from n2s_core.facts import Lease
@@ -96,8 +98,8 @@ class _Held(NamedTuple):
     expires_boot_ns: int
     fencing: int
 
-    def is_over(self) -> bool:
-        """Whether anybody may take it.
+    def is_over(self, now: int) -> bool:
+        """Whether anybody may take it at the time of day `now`.
 
         By the time of day it must end within two terms: one that is to last longer was written
         before a clock was set back, and its owner, if there is one, is stopped by the fencing
@@ -108,7 +110,7 @@ class _Held(NamedTuple):
             return True
         if here.is_known and (owner.host, owner.boot) == (here.host, here.boot):
             return self.expires_boot_ns <= boot_ns()
-        return not 0 < self.expires_ns - now_ns() <= 2 * TERM_NS
+        return not 0 < self.expires_ns - now <= 2 * TERM_NS
 
 
 class Leases:
@@ -128,7 +130,7 @@ class Leases:
                 (dataset_no,),
             )
             held = _Held("", 0, 0, 0) if row is None else _Held(*row)
-            if not held.is_over():
+            if not held.is_over(self._time_ns()):
                 other = _owner(held.owner)
                 message = (
                     f"Another push of this dataset is running (process {other.pid} on"
@@ -155,7 +157,13 @@ class Leases:
         changed = self._db.execute(
             "UPDATE leases SET expires_ns = ?, expires_boot_ns = ?"
             " WHERE dataset_no = ? AND fencing = ? AND owner = ?",
-            (now_ns() + TERM_NS, now + TERM_NS, lease.dataset_no, lease.fencing, lease.owner),
+            (
+                self._time_ns() + TERM_NS,
+                now + TERM_NS,
+                lease.dataset_no,
+                lease.fencing,
+                lease.owner,
+            ),
         )
         if changed != 1:
             message = (
@@ -164,6 +172,10 @@ class Leases:
             )
             raise LeaseHeld(message)
         self._renewed_ns[lease.dataset_no] = now
+
+    def _time_ns(self) -> int:
+        """The time of day, inside a transaction."""
+        return self._db.server_ns or now_ns()
 
     def renew(self, lease: Lease) -> None:
         """Prolong the lease when it is time; cheap to call often."""
@@ -188,9 +200,9 @@ class KeptLease:
     next transaction of the work says so.
     """
 
-    def __init__(self, path: Path, lease: Lease) -> None:
+    def __init__(self, address: CatalogueAddress, lease: Lease) -> None:
         """Nothing is opened before it is time to prolong."""
-        self._path = path
+        self._address = address
         self._lease = lease
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -208,7 +220,7 @@ class KeptLease:
     def _run(self) -> None:
         while not self._over.wait(RENEW_NS / SECOND_NS):
             try:
-                with Database(self._path) as db, db.transaction():
+                with open_database(self._address) as db, db.transaction():
                     Leases(db).guard(self._lease)
             except LeaseHeld:
                 return

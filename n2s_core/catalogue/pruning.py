@@ -76,9 +76,10 @@ class Pruning:
         """
         found: dict[int, list[Numbered]] = {}
         for row in self._db.all(
-            f"SELECT c.dataset_no, c.changeset_no, coalesce({_FORGOTTEN}, 0),"
-            f" coalesce(s.swept, 0) OR coalesce({_FORGOTTEN}"
-            f" AND coalesce(s.marked_ns, ?) <= ?, 0){_STANDINGS} ORDER BY c.changeset_no",
+            f"SELECT c.dataset_no, c.changeset_no, CASE WHEN {_FORGOTTEN} THEN 1 ELSE 0 END,"
+            " CASE WHEN coalesce(s.swept, 0) = 1"
+            f" OR {_FORGOTTEN} AND coalesce(s.marked_ns, ?) <= ? THEN 1 ELSE 0 END"
+            f"{_STANDINGS} ORDER BY c.changeset_no",
             (now_ns, before_ns),
         ):
             one = Numbered(int(row[1]), forgotten=bool(row[2]), swept=bool(row[3]))

@@ -97,7 +97,10 @@ class Queries:
         self, dataset_no: int, changeset_no: int, under: RelPath = b""
     ) -> tuple[int, int]:
         """Number of paths that are no directories, and bytes of the files, of a tree."""
-        columns = "sum(type <> 2), sum(CASE WHEN type = 1 THEN size ELSE 0 END)"
+        columns = (
+            "sum(CASE WHEN type <> 2 THEN 1 ELSE 0 END),"
+            " sum(CASE WHEN type = 1 THEN size ELSE 0 END)"
+        )
         statement, values = self._tree(columns, dataset_no, changeset_no, under)
         row = self._db.one(statement, values)
         return (0, 0) if row is None else (int(row[0] or 0), int(row[1] or 0))

@@ -1,6 +1,7 @@
 """Writing a catalogue from what a store says."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.losses import CHECKPOINT_IS_DUE
@@ -12,6 +13,7 @@ from n2s_core.model import LIVE, LOST, FileRow, FileType, ObjectRow, SegmentRow
 from n2s_core.relpath import ROOT, RelPath
 from n2s_core.sealing import Kind
 
+PAGE = 1000
 _BLOBS = (
     "SELECT file_hash, ?, f.object_no, record_offset, record_length FROM files f"
     " JOIN objects o ON o.object_no = f.object_no WHERE o.size > 0 AND type = 1 AND f.size > 0"
@@ -62,10 +64,12 @@ class Rebuilding:
 
     def add_objects(self, objects: Iterable[tuple[str, bytes, int]]) -> None:
         """Objects (shelf, BLAKE3, size) that the store lists."""
-        with self._db.transaction():
-            for shelf, digest, size in objects:
-                if self._db.one("SELECT 1 FROM objects WHERE digest = ?", (digest,)) is None:
-                    self._add(shelf, digest, size)
+        listed = iter(objects)
+        while page := list(islice(listed, PAGE)):  # no transaction waits for the store
+            with self._db.transaction():
+                for shelf, digest, size in page:
+                    if self._db.one("SELECT 1 FROM objects WHERE digest = ?", (digest,)) is None:
+                        self._add(shelf, digest, size)
 
     def begin(self, head: Head, identity: bytes, head_digest: bytes) -> int:
         """Open the next changeset; its number in the catalogue."""
@@ -215,7 +219,7 @@ class Rebuilding:
         no, number = self._dataset.dataset_no, self._changeset_no
         with self._db.transaction(durable=True):
             row = self._db.one(
-                "SELECT coalesce(sum(type <> 2), 0),"
+                "SELECT coalesce(sum(CASE WHEN type <> 2 THEN 1 ELSE 0 END), 0),"
                 " coalesce(sum(CASE WHEN type = 1 THEN size ELSE 0 END), 0)"
                 " FROM files WHERE dataset_no = ? AND valid_to = ?",
                 (no, LIVE),

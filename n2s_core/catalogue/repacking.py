@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from n2s_core.catalogue.database import Database
+from n2s_core.catalogue.verdicts import NEW_VERDICT
 from n2s_core.clock import now_ns
 from n2s_core.layout import Shelf
 from n2s_core.manifest import packb
@@ -156,11 +157,7 @@ class Repacking:
             assert row is not None
             made_ns = max(now_ns(), int(row[0]))
             digest, data = seal(made_ns)
-            self._db.execute(
-                "INSERT INTO verdicts (dataset_no, made_ns, digest, bytes, sent)"
-                " VALUES (?, ?, ?, ?, 0)",
-                (dataset_no, made_ns, digest, data),
-            )
+            self._db.execute(NEW_VERDICT, (dataset_no, made_ns, digest, data, 0))
             self._db.execute_many(
                 "UPDATE repacked SET told = 1 WHERE object_no = ?",
                 [(one.object_no,) for one in told],

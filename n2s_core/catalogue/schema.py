@@ -15,16 +15,19 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
-    Text,
     text,
 )
+from sqlalchemy import Text as AnyText
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from n2s_core.catalogue.postgresql_dialect import PATH, key_of
+
 VERSION = 1
 TABLES = MetaData()
 Number = BigInteger().with_variant(Integer, "sqlite")
+Text = AnyText().with_variant(postgresql.TEXT(collation="C"), "postgresql")  # order of bytes
 
 
 def _number(name: str, **options: object) -> "Column[int]":
@@ -40,7 +43,7 @@ Table(
 Table(
     "datasets",
     TABLES,
-    Column("dataset_no", Number, primary_key=True),
+    Column("dataset_no", Number, primary_key=True, autoincrement=False),
     Column("dataset_id", LargeBinary, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     _number("head_no"),
@@ -55,7 +58,7 @@ Table(
 Table(
     "changesets",
     TABLES,
-    Column("changeset_no", Number, primary_key=True),
+    Column("changeset_no", Number, primary_key=True, autoincrement=False),
     _number("dataset_no", index=True),
     _number("number"),
     Column("changeset_id", LargeBinary, index=True),
@@ -225,7 +228,7 @@ Table(
 Table(
     "verdicts",
     TABLES,
-    Column("verdict_no", Number, primary_key=True),
+    Column("verdict_no", Number, primary_key=True, autoincrement=False),
     _number("dataset_no"),
     _number("made_ns"),
     Column("digest", LargeBinary, nullable=False, index=True),
@@ -330,5 +333,14 @@ def sqlite_statements() -> list[str]:
 
 
 def postgresql_statements() -> list[str]:
-    """For PostgreSQL."""
-    return statements(postgresql.dialect())  # type: ignore[no-untyped-call]
+    """For PostgreSQL, where an index has the beginning of a path alone."""
+    found = []
+    for table in TABLES.sorted_tables:
+        keys = [column.name for column in table.primary_key]
+        if PATH not in keys:
+            continue
+        found.append(f"ALTER TABLE {table.name} DROP CONSTRAINT {table.name}_pkey")
+        columns = ", ".join(key_of(one) if one == PATH else one for one in keys)
+        found.append(f"CREATE UNIQUE INDEX {table.name}_key ON {table.name} ({columns})")
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return statements(dialect) + found

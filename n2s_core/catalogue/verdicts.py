@@ -14,6 +14,10 @@ from n2s_core.verdicts import KEPT, Standing, StoredVerdict, Verdict
 
 Decide = Callable[[int], Verdict | None]
 Seal = Callable[[Verdict], tuple[bytes, bytes]]
+NEW_VERDICT = (
+    "INSERT INTO verdicts (verdict_no, dataset_no, made_ns, digest, bytes, sent)"
+    " SELECT coalesce(max(verdict_no), 0) + 1, ?, ?, ?, ?, ? FROM verdicts"
+)
 _COLUMNS = "s.changeset_no, s.forgotten_ns, s.marked_ns, s.swept, s.pinned, s.tags"
 
 
@@ -80,9 +84,8 @@ class Verdicts:
                 return None
             digest, data = seal(verdict)
             self._db.execute(
-                "INSERT INTO verdicts (dataset_no, made_ns, digest, bytes, sent)"
-                " VALUES (?, ?, ?, ?, 0)",
-                (dataset.dataset_no, verdict.made_ns, digest, data),
+                NEW_VERDICT,
+                (dataset.dataset_no, verdict.made_ns, digest, data, 0),
             )
             self._apply(dataset.dataset_no, [verdict])
         return verdict
@@ -132,11 +135,7 @@ class Verdicts:
         stored = [(one.verdict.made_ns, one.digest, one.data) for one in found]
         stored += [(one.announcement.made_ns, one.digest, one.data) for one in announced]
         with self._db.transaction():
-            self._db.execute_many(
-                "INSERT INTO verdicts (dataset_no, made_ns, digest, bytes, sent)"
-                " VALUES (?, ?, ?, ?, 1)",
-                [(dataset_no, *one) for one in stored],
-            )
+            self._db.execute_many(NEW_VERDICT, [(dataset_no, *one, 1) for one in stored])
             self._apply(dataset_no, (one.verdict for one in found))
 
     def unsent(self) -> list[tuple[int, bytes, bytes]]:
