@@ -67,8 +67,8 @@ class PushCatalogue(Protocol):
     def record_objects(self, changeset_no: int, objects: list[ObjectRow]) -> None:
         """Confirmed objects that belong to the changeset itself."""
 
-    def next_object_no(self) -> int:
-        """A number above those of all objects."""
+    def take_object_nos(self, count: int) -> int:
+        """The first of so many numbers of objects that nobody else gets, above all so far."""
 
     def record(self, changeset_no: int, result: BatchResult) -> None:
         """The result of a batch, at once. Raises Outdated when it refers to what is gone."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -17,6 +17,7 @@ from n2s_core.app.pushing import PushOrder, push
 from n2s_core.app.rebuilding import RebuildAnswer, rebuild
 from n2s_core.app.verifying import ObjectsView
 from n2s_core.app.workspace import Workspace
+from n2s_core.catalogue_address import CatalogueAddress, parse_address
 from n2s_core.facts import Changeset
 from n2s_core.facts import Dataset as DatasetFacts
 from n2s_core.flows.pull import PullWish
@@ -24,12 +25,18 @@ from n2s_core.flows.push import Outcome
 from n2s_core.flows.restore import RestoreResult
 from n2s_core.flows.verify import Findings, Verify, VerifyWish
 from n2s_core.model import Progress
+from tests import catalogues
 from tests.trees import describe, differences
+
+if TYPE_CHECKING:
+    from tests.servers.postgresql import Postgresql
 
 PASSPHRASE = "a passphrase for tests"
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECOVER = REPOSITORY / "contrib" / "recover.py"
+KINDS = ("sqlite", "postgresql")
 SHELVES = ("data", "meta", "changesets", "keys")
+_KIND = os.environ.get("N2S_TEST_CATALOGUE", "")
 _NUMBERS = count(1)
 _KEYS: dict[Path, bytes] = {}
 
@@ -52,6 +59,40 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("N2S_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("N2S_PASSPHRASE", PASSPHRASE)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `on_both` runs with each kind of catalogue, unless one is chosen for all."""
+    both = metafunc.definition.get_closest_marker("on_both") is not None
+    if both and not _KIND and "catalogue_kind" in metafunc.fixturenames:
+        metafunc.parametrize("catalogue_kind", KINDS, indirect=True)
+
+
+@pytest.fixture
+def catalogue_kind(request: pytest.FixtureRequest) -> str:
+    """Of the catalogues of a test: sqlite or postgresql."""
+    found: str = getattr(request, "param", _KIND or KINDS[0])
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> "Iterator[Postgresql]":
+    """One server for each process of the tests, when one of them asks for it."""
+    from tests.servers import postgresql as servers  # noqa: PLC0415 - psycopg
+
+    with servers.postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def catalogue_url(
+    catalogue_kind: str, request: pytest.FixtureRequest
+) -> "Callable[[], str | None]":
+    """Gives what `init --catalogue` takes for a new catalogue; None for the usual file."""
+    if catalogue_kind == KINDS[0]:
+        return lambda: None
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.url
 
 
 @pytest.fixture
@@ -97,6 +138,7 @@ class Dataset:
     config: Path
     share: bool = False
     pack_size: int | None = None
+    url: str | None = None
 
     def init(self) -> Prepared:
         """Prepare it (again: its configuration must be away)."""
@@ -106,12 +148,20 @@ class Dataset:
             config=self.config,
             share=self.share,
             pack_size=self.pack_size,
+            catalogue=self.url,
         )
         return init(order, quiet)
 
     @property
     def catalogue(self) -> Path:
+        """For tests that are about the file itself."""
+        if self.url is not None:
+            pytest.skip("This test is about the file of SQLite.")
         return self.config.parent / "catalogue.db"
+
+    @property
+    def address(self) -> CatalogueAddress:
+        return parse_address(self.url or "catalogue.db", self.config.parent)
 
     def space(self) -> Workspace:
         return Workspace.find(self.config)
@@ -170,8 +220,7 @@ class Dataset:
             return rebuild(space, quiet)
 
     def forget_catalogue(self) -> None:
-        for ending in ("", "-wal", "-shm"):
-            Path(f"{self.catalogue}{ending}").unlink(missing_ok=True)
+        catalogues.remove(self.address)
 
     def rebuild_from_store(self) -> None:
         """A catalogue from the store alone, without any problem."""
@@ -230,7 +279,7 @@ Mount = Callable[[str], Path]
 
 
 @pytest.fixture
-def make_dataset(tmp_path: Path) -> MakeDataset:
+def make_dataset(tmp_path: Path, catalogue_url: Callable[[], str | None]) -> MakeDataset:
     """Makes prepared datasets with an empty root."""
 
     def make(
@@ -239,6 +288,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         share: bool = False,
         pack_size: int | None = None,
         store: Path | None = None,
+        prepare: bool = True,
     ) -> Dataset:
         base = tmp_path / name
         (base / "root").mkdir(parents=True)
@@ -249,8 +299,10 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
             config=base / "config" / "config.toml",
             share=share,
             pack_size=pack_size,
+            url=catalogue_url(),
         )
-        made.init()
+        if prepare:
+            made.init()
         return made
 
     return make

@@ -2,15 +2,14 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests import crashing
+from tests import catalogues, crashing
 from tests.conftest import Dataset, environment
 
 PROGRAM = Path(crashing.__file__)
@@ -56,8 +55,8 @@ class Standing:
 
 
 @contextmanager
-def database(dataset: Dataset) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(dataset.catalogue)) as db, db:
+def database(dataset: Dataset) -> Iterator[catalogues.Raw]:
+    with catalogues.opened(dataset.address) as db:
         yield db
 
 
@@ -70,7 +69,7 @@ def let_the_lease_expire(dataset: Dataset) -> None:
 def rows(dataset: Dataset) -> dict[str, list[tuple[Any, ...]]]:
     """Everything in the catalogue."""
     with database(dataset) as db:
-        names = [
-            row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        return {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in names}  # noqa: S608
+        return {
+            name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr)  # noqa: S608
+            for name in catalogues.tables(db, dataset.address)
+        }

@@ -1,6 +1,5 @@
 """What is in a store, by content, and what a push that was killed had confirmed of it."""
 
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from n2s_core.packs import ObjectReader
 from n2s_core.sealing import Kind
 from tests import crashing
 from tests.conftest import Dataset, environment
+from tests.stopping import database
 
 PROGRAM = Path(crashing.__file__)
 
@@ -42,13 +42,12 @@ def records(dataset: Dataset) -> "Counter[tuple[int, bytes, bytes]]":
 
 def confirmed(dataset: Dataset) -> set[tuple[int, bytes, bytes]]:
     """What the dead push had recorded as stored: contents of files, and pieces of large ones."""
-    with sqlite3.connect(dataset.catalogue) as db:
+    with database(dataset) as db:
         blobs = db.execute(
             "SELECT path, file_hash FROM files WHERE content IS NULL AND segments < 0 AND size > 0"
             " AND type = 1 AND valid_from IN"
             " (SELECT changeset_no FROM changesets WHERE status <> 'stored')"
         ).fetchall()
         pieces = db.execute("SELECT path, segment_hash FROM loose_segments").fetchall()
-    db.close()
     found = {(int(Kind.BLOB), path, digest) for path, digest in blobs}
     return found | {(int(Kind.SEGMENT), path, digest) for path, digest in pieces}

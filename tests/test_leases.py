@@ -180,6 +180,8 @@ def test_a_clock_that_is_set_takes_no_lease_away_on_one_machine(
 def test_a_clock_that_is_set_back_does_not_keep_the_lease_of_another_machine(
     filled: Dataset, leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if filled.url is not None:
+        pytest.skip("The clock of the server counts, not that of this machine.")
     leases.acquire(1)
     set_owner(filled, host="elsewhere")
     assert not is_free(filled)
@@ -219,7 +221,7 @@ def test_a_lease_is_prolonged_while_its_process_waits_for_something(
     lease = leases.acquire(1)
     begun = expiry(filled)
     monkeypatch.setattr(leasing, "RENEW_NS", SECOND_NS // 100)
-    with KeptLease(filled.catalogue, lease):
+    with KeptLease(filled.address, lease):
         wait_until(lambda: expiry(filled) > begun)
         with database(filled) as db:
             db.execute("UPDATE leases SET fencing = fencing + 1")
@@ -286,7 +288,7 @@ def test_a_verify_goes_on_when_a_push_writes_meanwhile(filled: Dataset) -> None:
 
 
 def test_rows_are_read_while_this_and_other_connections_write(filled: Dataset) -> None:
-    with open_database(filled.catalogue) as ours, open_database(filled.catalogue) as others:
+    with open_database(filled.address) as ours, open_database(filled.address) as others:
         reading = ours.stream("SELECT path FROM files ORDER BY path")
         first = next(reading)
         for db in (others, ours, others, ours):

@@ -53,6 +53,7 @@ class PostgresqlDatabase:
         self.server_ns: int | None = None
         self._read_only = read_only
         self._incarnation: bytes | None = None
+        self._is_unsure = False
         with connecting.named(address):
             self._db = connecting.borrow(address)
         if create:
@@ -104,7 +105,17 @@ class PostgresqlDatabase:
             self._connect_again(end)
 
     def _connect_again(self, end: float) -> None:
-        """Raises psycopg.Error when it cannot be had for too long."""
+        """Raises psycopg.Error when it cannot be had for too long.
+
+        A server that broke down may have lost what it confirmed last, if that was not durable. Who
+        wrote such stops, and what follows takes up what is there.
+        """
+        if self._is_unsure:
+            message = (
+                f"The connection to the catalogue {self.address} was lost. Run the command again:"
+                " it goes on from what was noted."
+            )
+            raise CatalogueError(message)
         self._db.close()
         connecting.close_idle(self.address)
         while True:
@@ -140,6 +151,7 @@ class PostgresqlDatabase:
             with connecting.named(self.address):
                 yield
                 self._commit()
+                self._is_unsure = not durable
         except BaseException:
             self._roll_back()
             raise

@@ -144,7 +144,7 @@ def named(address: PostgresqlAddress) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         kind, advice = _judged(error)
-        said = (error.diag.message_primary or str(error)).strip().rstrip(".")
+        said = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".?")
         message = f"The catalogue {address} cannot be used: {said}. {advice}"
         raise kind(message) from error
 

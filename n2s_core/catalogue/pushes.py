@@ -10,6 +10,7 @@ from n2s_core.model import LIVE, Failure, FileRow, ObjectRow, SegmentRow
 from n2s_core.pending import PendingEntries
 from n2s_core.relpath import RelPath
 
+_TAKEN = "object_numbers"
 CHANGESET_COLUMNS = ", ".join(Changeset._fields)
 INSERT_FILE = (
     f"INSERT INTO files (dataset_no, {FILE_COLUMNS}) VALUES (?{', ?' * len(FileRow._fields)})"  # noqa: S608 - only constants
@@ -81,13 +82,27 @@ class Pushes(Lookups):
         )
 
     def next_object_no(self) -> int:
-        """A number above those of all objects and of all entries that wait for theirs."""
+        """A number above those of all objects, of entries that wait for theirs, and of those taken.
+
+        For whoever is alone with the catalogue.
+        """
         row = self._db.one(
             "SELECT coalesce(max(number), 0) + 1 FROM (SELECT max(object_no) AS number FROM objects"
             " UNION ALL SELECT max(object_no) FROM pending_entries) AS numbers"
         )
+        taken = self._db.one("SELECT value FROM properties WHERE name = ?", (_TAKEN,))
         assert row is not None
-        return int(row[0])
+        return max(int(row[0]), 1 if taken is None else int(bytes(taken[0])) + 1)
+
+    def take_object_nos(self, count: int) -> int:
+        """The first of so many numbers that nobody else gets; inside a transaction."""
+        first = self.next_object_no()
+        self._db.execute(
+            "INSERT INTO properties (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (_TAKEN, str(first + count - 1).encode()),
+        )
+        return first
 
     def drop(self, changeset_no: int) -> None:
         """Forget a pending changeset in which nothing happened."""
@@ -285,7 +300,7 @@ class Pushes(Lookups):
         assert changeset.head_bytes is not None
         assert changeset.head_digest is not None
         head = ObjectRow(
-            self.next_object_no(), "changesets", changeset.head_digest, len(changeset.head_bytes)
+            self.take_object_nos(1), "changesets", changeset.head_digest, len(changeset.head_bytes)
         )
         self.add_objects(number, [head])
         self._db.execute(

@@ -146,9 +146,11 @@ class PushSession:
 
     # -- batches -----------------------------------------------------------------------------
 
-    def next_object_no(self) -> int:
-        """A number above those of all objects."""
-        return self._pushes.next_object_no()
+    def take_object_nos(self, count: int) -> int:
+        """See PushCatalogue."""
+        with self._db.transaction():
+            self._guard()
+            return self._pushes.take_object_nos(count)
 
     def record(self, changeset_no: int, result: BatchResult) -> None:
         """Everything in the result of a batch, at once.

@@ -124,7 +124,7 @@ class Commit:
         sealed = pack.finish()
         self.store.put(object_name(Shelf.META, sealed.digest), sealed.chunks, sealed.size)
         row = ObjectRow(
-            self.catalogue.next_object_no(), Shelf.META.value, sealed.digest, sealed.size
+            self.catalogue.take_object_nos(1), Shelf.META.value, sealed.digest, sealed.size
         )
         self.catalogue.record_objects(changeset.changeset_no, [row])
         crash_point("entries-stored")

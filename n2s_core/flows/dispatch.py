@@ -84,7 +84,6 @@ class Dispatcher:
     _removed_files: int = 0
     _removed_bytes: int = 0
     _weight: int = 0
-    _next_object: int = 0
     _running: "dict[Future[BatchResult], tuple[Batch, set[Inode]]]" = field(default_factory=dict)
     _open_inodes: set[Inode] = field(default_factory=set)
     _inodes_under_way: set[Inode] = field(default_factory=set)
@@ -188,18 +187,15 @@ class Dispatcher:
     def _batch(self, *, inline: bool) -> Batch | None:
         if not self._items and not self._removed:
             return None
-        if not self._next_object:
-            self._next_object = self.catalogue.next_object_no()
         batch = Batch(
             changeset_no=self.changeset_no,
-            object_base=self._next_object,
+            object_base=self.catalogue.take_object_nos(OBJECT_NUMBERS),
             items=self._items,
             removed=self._removed,
             inline=inline,
             removed_files=self._removed_files,
             removed_bytes=self._removed_bytes,
         )
-        self._next_object += OBJECT_NUMBERS
         self._items, self._removed, self._weight = [], [], 0
         self._removed_files = self._removed_bytes = 0
         return batch
@@ -309,8 +305,8 @@ class Dispatcher:
             known = self.catalogue.known(item.path)
             segments = self._segments(item.path, known) if item.segments else None
             items.append(Item(item.path, item.mount, item.regular, known, segments=segments))
-        fresh = replace(batch, object_base=self._next_object, items=items)
-        self._next_object += OBJECT_NUMBERS
+        base = self.catalogue.take_object_nos(OBJECT_NUMBERS)
+        fresh = replace(batch, object_base=base, items=items)
         return self.workers.seal(fresh)
 
     def _takes_up_pieces(self) -> bool:

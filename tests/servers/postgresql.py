@@ -19,7 +19,7 @@ from tests.servers.running import Server, free_port
 
 USER = "postgres"
 DATABASE = "n2s_tests"
-_HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "on"}
+_HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 _NUMBERS = count(1)
 
 
@@ -73,6 +73,7 @@ def postgresql(*, careful: bool = False, encoding: str = "UTF8") -> Iterator[Pos
     programs = _programs()
     with tempfile.TemporaryDirectory(prefix="n2s-pg-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
+        folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
         command = [programs / "initdb", "--pgdata", folder / "data", "--auth", "trust"]
