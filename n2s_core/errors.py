@@ -9,6 +9,8 @@ N2sError
 |-- LeaseHeld             another push of this dataset is running (exit 2)
 |-- CatalogueError        the catalogue cannot be read or written (exit 2)
 |   |-- CatalogueBusy     another program writes into it all the time
+|   |-- Unfit             it is whole, and of another version, or was moved elsewhere
+|   |   `-- Outgrown      it is of an older version, and can be upgraded
 |   `-- Outdated          a prune removed meanwhile what was to be referred to
 |-- StoreError            the store; never blames a source file
 |   |-- Missing           the object is not there
@@ -57,6 +59,14 @@ class CatalogueError(N2sError):
 
 class CatalogueBusy(CatalogueError):
     """Another program has been writing into the catalogue all the time that was waited."""
+
+
+class Unfit(CatalogueError):
+    """The catalogue is whole, but this n2s must not use it: of another version, or moved."""
+
+
+class Outgrown(Unfit):
+    """The catalogue is of an older version than this n2s uses; it can be upgraded."""
 
 
 class Outdated(CatalogueError):

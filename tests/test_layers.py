@@ -43,7 +43,13 @@ ADAPTERS = frozenset({"stores", "catalogue", "flows"})
 KEEPERS = {
     "sqlite3": ("n2s_core.catalogue.database_sqlite",),
     "psycopg": ("n2s_core.catalogue.database_postgresql", "n2s_core.catalogue.postgresql_"),
-    "sqlalchemy": ("n2s_core.catalogue.schema",),
+    "sqlalchemy": (
+        "n2s_core.catalogue.schema",
+        "n2s_core.catalogue.copying",
+        "n2s_core.catalogue.upgrading",
+        "n2s_core.catalogue.migrations",
+    ),
+    "alembic": ("n2s_core.catalogue.upgrading", "n2s_core.catalogue.migrations"),
     "http.client": (
         "n2s_core.stores.connections",
         "n2s_core.stores.rclone",

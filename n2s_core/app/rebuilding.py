@@ -22,6 +22,7 @@ from n2s_core.errors import (
     DamageError,
     KeyProblem,
     LeaseHeld,
+    Unfit,
 )
 from n2s_core.facts import Changeset, Lease
 from n2s_core.faults import crash_point
@@ -262,10 +263,10 @@ class _Old:
         self._is_whole = False
 
     def __enter__(self) -> "_Old":
-        """Raises LeaseHeld, CatalogueBusy."""
+        """Raises LeaseHeld, CatalogueBusy, Unfit."""
         try:
             self._read()
-        except (LeaseHeld, CatalogueBusy) as error:
+        except (LeaseHeld, CatalogueBusy, Unfit) as error:
             self.__exit__(type(error))
             raise
         except CatalogueError:  # it is missing or damaged: what could be read of it is there

@@ -10,12 +10,12 @@ from n2s_core.catalogue.pruning import Pruning
 from n2s_core.catalogue.pushes import Pushes
 from n2s_core.catalogue.queries import Queries
 from n2s_core.catalogue.verdicts import Verdicts
+from n2s_core.catalogue.versions import SCHEMA_VERSION, VERSION, require_usable
 from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
 from n2s_core.facts import Dataset
 
-SCHEMA_VERSION = 1
 _DATASET = (
     "SELECT dataset_no, dataset_id, name, head_no, live_files, live_bytes, mark, mark_owner,"
     " entries_since_checkpoint, changesets_since_checkpoint, last_verify_ns FROM datasets"
@@ -29,15 +29,12 @@ class Catalogue:
         """Open it. Raises CatalogueError when it is not there, damaged, or of another version."""
         self.address = address
         self.db = open_database(address, read_only=read_only)
-        version = self._property("schema_version")
-        if version != str(SCHEMA_VERSION).encode():
+        try:
+            self._judge()
+        except CatalogueError:
             self.db.close()
-            message = (
-                f"The catalogue {address} has schema {version!r}, this n2s uses {SCHEMA_VERSION}."
-                " Install the n2s that wrote it, or move it away and run 'n2s rebuild'."
-            )
-            raise CatalogueError(message)
-        self.leases = Leases(self.db)
+            raise
+        self.leases = Leases(self.db, self._judge)
         self.pushes = Pushes(self.db)
         self.queries = Queries(self.db)
         self.audits = Audits(self.db)
@@ -55,10 +52,13 @@ class Catalogue:
                 db.execute_many(
                     "INSERT INTO properties (name, value) VALUES (?, ?)",
                     [
-                        ("schema_version", str(SCHEMA_VERSION).encode()),
+                        (SCHEMA_VERSION, str(VERSION).encode()),
                         ("store_id", store_id),
                         ("store_url", store_url.encode()),
                     ],
+                )
+                db.execute(
+                    "INSERT INTO alembic_version (version_num) VALUES (?)", (f"{VERSION:04}",)
                 )
         return cls(address)
 
@@ -74,9 +74,8 @@ class Catalogue:
         """Close the connection."""
         self.db.close()
 
-    def _property(self, name: str) -> bytes | None:
-        row = self.db.one("SELECT value FROM properties WHERE name = ?", (name,))
-        return None if row is None else bytes(row[0])
+    def _judge(self) -> None:
+        require_usable(self.db, str(self.address))
 
     @property
     def store_id(self) -> bytes:

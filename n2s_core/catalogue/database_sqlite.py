@@ -174,6 +174,9 @@ class SqliteDatabase:
         with self.transaction(durable=True):
             for statement in schema.sqlite_statements():
                 self._db.execute(statement)
+            self._db.execute(
+                "INSERT INTO properties (name, value) VALUES ('incarnation', ?)", (os.urandom(16),)
+            )
 
     @contextlib.contextmanager
     def overwriting(self, table: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ server when the catalogue is on one.
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,14 +117,17 @@ class _Held(NamedTuple):
 class Leases:
     """The table `leases`."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, judge: Callable[[], None] = lambda: None) -> None:
+        """`judge` raises when the catalogue is not what it was any more: upgraded, or moved."""
         self._db = db
+        self._judge = judge
         self._renewed_ns: dict[int, int] = {}
 
     def acquire(self, dataset_no: int) -> Lease:
         """Take the lease. Raises LeaseHeld when a living process has it."""
         owner = this_process()
         with self._db.transaction():
+            self._judge()
             row = self._db.one(
                 "SELECT owner, expires_ns, expires_boot_ns, fencing FROM leases"
                 " WHERE dataset_no = ?",

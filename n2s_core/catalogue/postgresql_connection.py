@@ -93,6 +93,14 @@ def _connect(address: PostgresqlAddress) -> Connection:
     return made
 
 
+def plain(address: PostgresqlAddress) -> "psycopg.Connection[Any]":
+    """A connection for SQLAlchemy, which has its own ideas of parameters and transactions."""
+    given = conninfo_to_dict(address.url)
+    own = f"-c search_path={address.schema} -c lock_timeout={WAIT_S}s -c timezone=UTC"
+    given["options"] = f"{given.get('options', '')} {own}".strip()
+    return psycopg.connect(**{"connect_timeout": CONNECT_S, **given})  # type: ignore[arg-type] # texts
+
+
 def borrow(address: PostgresqlAddress) -> Connection:
     """A connection with nothing left over from who had it before. Raises psycopg.Error."""
     with _lock:

@@ -13,7 +13,9 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
+    String,
     Table,
     text,
 )
@@ -24,7 +26,6 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from n2s_core.catalogue.postgresql_dialect import PATH, key_of
 
-VERSION = 1
 TABLES = MetaData()
 Number = BigInteger().with_variant(Integer, "sqlite")
 Text = AnyText().with_variant(postgresql.TEXT(collation="C"), "postgresql")  # order of bytes
@@ -39,6 +40,12 @@ Table(
     TABLES,
     Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
+)
+Table(  # the one in which Alembic remembers the version
+    "alembic_version",
+    TABLES,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 Table(
     "datasets",

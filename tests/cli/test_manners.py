@@ -21,7 +21,7 @@ COMMANDS = (
 # What a push that finds nothing to do has no use for, and what takes long to import.
 TOO_HEAVY = (
     "sqlalchemy", "rich", "typer", "click", "pydantic", "http.client", "importlib.metadata",
-    "asyncio", "pathspec", "email",
+    "asyncio", "pathspec", "email", "alembic",
 )  # fmt: skip
 
 
