@@ -66,6 +66,7 @@ class PushAnswer:
     debts: int
     store_address: str | None = None
     setback: str = ""
+    catalogue_upgraded: bool = False
 
     @property
     def exit_code(self) -> int:

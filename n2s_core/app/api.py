@@ -164,6 +164,7 @@ def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
     from n2s_core.app.answers import PushAnswer
     from n2s_core.app.pushing import push as run
 
+    upgraded = not order.dry_run and space.upgrade_catalogue()
     done, used, seconds = run(space, order, report)
     return PushAnswer(
         changeset_id=None if done.changeset_id is None else done.changeset_id.hex(),
@@ -189,6 +190,7 @@ def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
         debts=done.debts,
         store_address=None if order.dry_run else space.store_address(),
         setback=done.setback,
+        catalogue_upgraded=upgraded,
     )
 
 

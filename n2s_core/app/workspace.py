@@ -16,7 +16,7 @@ from n2s_core.app.unlocking import Unlocking, judged, tried, unlocking_of
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue_address import files_of
 from n2s_core.config import Config
-from n2s_core.errors import KeyProblem, Missing, Refused, StoreError
+from n2s_core.errors import KeyProblem, Missing, Outgrown, Refused, StoreError
 from n2s_core.excludes import Excludes
 from n2s_core.facts import Dataset
 from n2s_core.layout import Shelf, object_name
@@ -73,6 +73,23 @@ class Workspace:
         if self._catalogue is None:
             self._catalogue = self._stack.enter_context(Catalogue(self.config.catalogue_address))
         return self._catalogue
+
+    def upgrade_catalogue(self) -> bool:
+        """Whether the file was a catalogue of an older version; it is of this one now.
+
+        One on a server is left to who knows that all machines have this n2s (decision 0018).
+        Raises CatalogueError, LeaseHeld.
+        """
+        try:
+            _ = self.catalogue
+        except Outgrown:
+            if not isinstance(self.config.catalogue_address, Path):
+                raise
+            from n2s_core.app.cataloguing import upgrade_at  # noqa: PLC0415 - once in a year
+
+            upgrade_at(self.config.catalogue_address)
+            return True
+        return False
 
     @property
     def dataset(self) -> Dataset:

@@ -20,6 +20,7 @@ STORING = "n2s_core.cli.storing"
 REPAIRING = "n2s_core.cli.repairing"
 RETAINING = "n2s_core.cli.retaining"
 KEYS = "n2s_core.cli.keys"
+CATALOGUING = "n2s_core.cli.cataloguing"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
@@ -45,6 +46,7 @@ COMMANDS = {
     "unpin": RETAINING,
     "tag": RETAINING,
     "key": KEYS,
+    "catalogue": CATALOGUING,
     "plugins": ASKING,
     "doctor": ASKING,
 }

@@ -148,6 +148,8 @@ def say_push(out: Output, done: "PushAnswer") -> int:
     if out.json:
         out.document(done.to_json())
         return done.exit_code
+    if done.catalogue_upgraded:
+        out.note("The catalogue was upgraded; an older n2s does not open it any more.")
     if done.debts:
         out.note(f"Remotes owe {done.debts} object(s); 'n2s store status' says which, and why.")
     if done.fallback:
