@@ -5,7 +5,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -17,12 +19,34 @@ from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.database import open_database
 from n2s_core.catalogue.holding import Held
 from n2s_core.catalogue.versions import VERSION
+from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress, parse_address
 from n2s_core.errors import CatalogueError, LeaseHeld, Outgrown, Unfit
 from tests.conftest import environment
 from tests.kept_catalogues import VERSIONS, load, rows, shape
+from tests.servers.postgresql import Postgresql, postgresql
 
 OLDER = [version for version in VERSIONS if version < VERSION]
 POINTS = ("upgrade-step", "upgrade-uncommitted", "upgraded")
+
+
+@pytest.fixture(name="server", scope="module")
+def running_server() -> Iterator[Postgresql]:
+    """A PostgreSQL for these tests."""
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(name="on_server")
+def catalogue_on_a_server(server: Postgresql, tmp_path: Path) -> PostgresqlAddress:
+    """One that this version made, and that says that it is of version 1."""
+    address = parse_address(server.url(), tmp_path)
+    assert isinstance(address, PostgresqlAddress)
+    with Catalogue.create(address, store_id=b"s" * 16, store_url="file:/x") as catalogue:
+        catalogue.add_dataset(b"d" * 16, "d")
+    with open_database(address) as db, db.transaction():
+        db.execute("DROP TABLE alembic_version")
+        db.execute("UPDATE properties SET value = ? WHERE name = 'schema_version'", (b"1",))
+    return address
 
 
 @pytest.fixture(name="new")
@@ -37,6 +61,29 @@ def set_property(path: Path, name: str, value: bytes) -> None:
     with sqlite3.connect(path) as db:
         db.execute("INSERT OR REPLACE INTO properties (name, value) VALUES (?, ?)", (name, value))
     db.close()
+
+
+def upgrade_killed(address: CatalogueAddress, point: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; from n2s_core.catalogue.upgrading import upgrade\n"
+        "from n2s_core.catalogue_address import parse_address\n"
+        "upgrade(parse_address(sys.argv[1], Path()))"
+    )
+    command = [sys.executable, "-c", code, str(address)]
+    done = subprocess.run(command, env=environment(N2S_CRASH_AT=point), check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def shape_on(address: PostgresqlAddress) -> dict[str, Any]:
+    """As `shape`, of a schema."""
+    questions = {
+        "columns": "SELECT table_name, column_name, data_type, is_nullable, column_default,"
+        " collation_name FROM information_schema.columns WHERE table_schema = ? ORDER BY 1, 2",
+        "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = ? ORDER BY 1",
+        "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = ? ORDER BY 1",
+    }
+    with open_database(address) as db:
+        return {what: db.all(one, (address.schema,)) for what, one in questions.items()}
 
 
 def test_every_version_below_this_one_is_kept() -> None:
@@ -130,13 +177,7 @@ def test_an_upgrade_that_is_killed_leaves_the_old_catalogue_or_the_new_one(
 ) -> None:
     path = load(version, tmp_path / "old.db")
     before = rows(path)
-    code = (
-        "import sys; from pathlib import Path; from n2s_core.catalogue.upgrading import upgrade\n"
-        "upgrade(Path(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", code, str(path)]
-    done = subprocess.run(command, env=environment(N2S_CRASH_AT=point), check=False)
-    assert done.returncode == -signal.SIGKILL
+    upgrade_killed(path, point)
     if point == "upgraded":
         assert upgrading.upgrade(path).was == VERSION
     else:
@@ -234,3 +275,46 @@ def test_who_had_opened_it_before_gets_no_lease_afterwards(
             catalogue.leases.acquire(number)
         with pytest.raises(Unfit):
             catalogue.pruning.acquire()
+
+
+def test_one_on_a_server_is_upgraded_to_the_shape_of_a_new_one(
+    on_server: PostgresqlAddress, server: Postgresql, tmp_path: Path
+) -> None:
+    with pytest.raises(Outgrown, match="catalogue upgrade"):
+        Catalogue(on_server)
+    assert upgrading.upgrade(on_server).was == 1
+    with Catalogue(on_server) as catalogue:
+        assert [one.name for one in catalogue.datasets()] == ["d"]
+        catalogue.leases.acquire(1)
+        catalogue.pruning.acquire()
+    new = on_server.with_schema("new_one")
+    Catalogue.create(new, store_id=b"s" * 16, store_url="file:/x").close()
+    texts = [repr(shape_on(one)).replace(one.schema, "SCHEMA") for one in (on_server, new)]
+    assert "files_key" in texts[0]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_upgrade_on_a_server_that_is_killed_leaves_the_old_one_or_the_new_one(
+    point: str, on_server: PostgresqlAddress
+) -> None:
+    upgrade_killed(on_server, point)
+    assert upgrading.upgrade(on_server).was == (VERSION if point == "upgraded" else 1)
+    Catalogue(on_server).close()
+
+
+def test_who_had_opened_one_on_a_server_before_an_upgrade_writes_nothing_more(
+    on_server: PostgresqlAddress,
+) -> None:
+    with open_database(on_server) as late:
+        upgrading.upgrade(on_server)
+        with pytest.raises(CatalogueError, match="was replaced"), late.transaction():
+            pass
+
+
+def test_nothing_on_a_server_is_upgraded_while_somebody_has_a_lease(
+    on_server: PostgresqlAddress,
+) -> None:
+    with open_database(on_server) as db, Held(db), pytest.raises(LeaseHeld, match="is running"):
+        upgrading.upgrade(on_server)
+    assert upgrading.upgrade(on_server).was == 1

@@ -1,4 +1,4 @@
-"""The tables as they were in version 1.
+"""The tables as they were in version 1, when every catalogue was a file.
 
 Catalogues of this version do not say so to Alembic; they are taken for what their property
 `schema_version` says.
