@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from n2s_core.app.api import verify as verify
     from n2s_core.app.api import watch as watch
     from n2s_core.app.asking import changesets as changesets
-    from n2s_core.app.asking import diff as diff
     from n2s_core.app.asking import history as history
     from n2s_core.app.asking import list_files as list_files
     from n2s_core.app.asking import search as search
     from n2s_core.app.asking import where as where
+    from n2s_core.app.diffing import diff as diff
     from n2s_core.app.keeping import bring_back as bring_back
     from n2s_core.app.keeping import forget as forget
     from n2s_core.app.keeping import pin as pin
@@ -61,7 +61,7 @@ __all__ = [
     "watch",
     "where",
 ]
-_ASKING = frozenset({"changesets", "diff", "history", "list_files", "search", "where"})
+_ASKING = frozenset({"changesets", "history", "list_files", "search", "where"})
 _KEEPING = frozenset({"bring_back", "forget", "pin", "prune", "reconcile", "tag", "unpin"})
 
 
@@ -70,7 +70,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    rooms = ("standing", {"status"}), ("asking", _ASKING), ("keeping", _KEEPING)
+    rooms = (
+        ("standing", {"status"}), ("asking", _ASKING), ("keeping", _KEEPING), ("diffing", {"diff"}),
+    )  # fmt: skip
     room = next((room for room, names in rooms if name in names), "api")
     module = f"n2s_core.app.{room}"
     found: object = getattr(import_module(module), name)

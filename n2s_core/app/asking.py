@@ -3,17 +3,17 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from n2s_core.app.answers import PathLike
 from n2s_core.app.api import workspace
 from n2s_core.app.listings import (
     ChangesetAnswer,
-    DiffAnswer,
     Place,
     Version,
     WhereAnswer,
 )
+from n2s_core.app.naming import Naming
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.queries import Queries
 from n2s_core.clock import SECOND_NS, parse_iso
@@ -22,10 +22,11 @@ from n2s_core.errors import N2sError, UsageError
 from n2s_core.facts import Changeset, Dataset
 from n2s_core.layout import Shelf, object_name
 from n2s_core.model import LIVE, FileRow, RecordRef
-from n2s_core.relpath import RelPath, parse, show
+from n2s_core.relpath import RelPath, Span, parse, show
 from n2s_core.rows import numbered_content
 from n2s_core.verdicts import KEPT
 
+_WILDCARD = re.compile(rb"[*?[]")
 _TO_THE_SECOND = re.compile(r"\d:\d\d:\d\d")
 
 
@@ -50,39 +51,6 @@ def _end_ns(text: str) -> int:
     if "." in text or "," in text:
         return begins_ns + 999
     return begins_ns + (SECOND_NS - 1 if _TO_THE_SECOND.search(text) else 0)
-
-
-class _Naming:
-    """Turns rows of one dataset into versions that name their changesets."""
-
-    def __init__(self, queries: Queries, dataset: Dataset) -> None:
-        self._by_number = {one.changeset_no: one for one in queries.changesets(dataset.dataset_no)}
-
-    def version(self, row: FileRow, *, removed: bool = False) -> Version:
-        """`removed`: what ended the version was the removal of the path."""
-        made, ended = self._by_number.get(row.valid_from), self._by_number.get(row.valid_to)
-        return Version(
-            row.path,
-            row.type,
-            row.size,
-            row.mtime_ns,
-            row.mode,
-            row.uid,
-            row.gid,
-            row.user_name,
-            row.group_name,
-            row.file_hash,
-            row.blob_id,
-            None if made is None else made.changeset_id,
-            None if made is None else made.created_ns,
-            None if ended is None else ended.changeset_id,
-            removed,
-        )
-
-    def created_ns(self, row: FileRow) -> int:
-        """When the changeset of a version was made."""
-        made = self._by_number.get(row.valid_from)
-        return 0 if made is None else made.created_ns
 
 
 def changesets(
@@ -120,7 +88,7 @@ def list_files(
         if under and queries.at(dataset.dataset_no, number, under) is None:
             message = f"{show(under)} is not in that changeset; 'n2s history' tells where it was."
             raise UsageError(message)
-        naming = _Naming(queries, dataset)
+        naming = Naming(queries, dataset)
         for row in queries.tree(dataset.dataset_no, number, under=under):
             if row.path:
                 yield naming.version(row)
@@ -146,23 +114,33 @@ def search(
     first_ns = parse_iso(since) if since else None
     last_ns = _end_ns(until) if until else None
     glob = os.fsencode(pattern)
-    names = b"/" not in glob
+    matches, names = _matcher(glob), b"/" not in glob
     with workspace(root, config) as space:
         dataset, queries = space.dataset, space.catalogue.queries
-        naming = _Naming(queries, dataset)
-        for row in queries.versions(dataset):
-            whole = fnmatch.fnmatchcase(row.path, glob)
-            if not whole and not (
-                names and fnmatch.fnmatchcase(row.path.rpartition(b"/")[2], glob)
-            ):
+        naming = Naming(queries, dataset)
+        outside = naming.not_made_between(first_ns, last_ns)
+        for path, begins in queries.names(dataset, _span_of(glob)):
+            if begins in outside or not path:
                 continue
-            made_ns = naming.created_ns(row)
-            if first_ns is not None and made_ns < first_ns:
-                continue
-            if last_ns is not None and made_ns > last_ns:
-                continue
-            if row.path:
-                yield naming.version(row)
+            if matches(path) or (names and matches(path.rpartition(b"/")[2])):
+                row = queries.version(dataset.dataset_no, path, begins)
+                if row is not None:  # a prune may have removed it meanwhile
+                    yield naming.version(row)
+
+
+def _matcher(glob: bytes) -> Callable[[bytes], object]:
+    """What `fnmatch.fnmatchcase` does, without looking at the pattern again for each path."""
+    return re.compile(fnmatch.translate(glob.decode("latin-1")).encode("latin-1")).match
+
+
+def _span_of(glob: bytes) -> Span:
+    """All paths that a glob can match: those that begin as it does, up to its first wildcard.
+
+    One without a slash is looked for at every place.
+    """
+    literal = _WILDCARD.split(glob, 1)[0] if b"/" in glob else b""
+    kept = literal.rstrip(b"\xff")
+    return Span(literal, kept[:-1] + bytes([kept[-1] + 1]) if kept else None)
 
 
 def history(
@@ -171,7 +149,7 @@ def history(
     """All versions of a path, newest first. Raises UsageError for one that was never stored."""
     with workspace(root, config) as space:
         rows = _versions(space, _relative(space, path))
-        naming = _Naming(space.catalogue.queries, space.dataset)
+        naming = Naming(space.catalogue.queries, space.dataset)
         begun = {row.valid_from for row in rows}
         head_no = space.dataset.head_no
         return [
@@ -195,7 +173,7 @@ def where(
     with workspace(root, config) as space:
         row = _versions(space, _relative(space, path))[0]
         queries = space.catalogue.queries
-        naming = _Naming(queries, space.dataset)
+        naming = Naming(queries, space.dataset)
         record = RecordRef(row.object_no, row.record_offset, row.record_length)
         found = [("metadata", 0, record)]
         if row.segments >= 0 and row.blob_id is not None:
@@ -238,42 +216,3 @@ def _place(queries: Queries, kind: str, file_offset: int, ref: RecordRef) -> Pla
         verified_ns=verified_ns,
         verified_how=verified_how,
     )
-
-
-def diff(
-    older: str,
-    newer: str = "latest",
-    root: PathLike | None = None,
-    *,
-    config: PathLike | None = None,
-) -> DiffAnswer:
-    """What leads from one changeset to another."""
-    with workspace(root, config) as space:
-        dataset, queries = space.dataset, space.catalogue.queries
-        one, two = queries.changeset(dataset, older), queries.changeset(dataset, newer)
-        naming = _Naming(queries, dataset)
-        added: list[Version] = []
-        removed: list[Version] = []
-        changed: list[Version] = []
-        for before, after in queries.differences(
-            dataset.dataset_no, one.changeset_no, two.changeset_no
-        ):
-            if before is None:
-                assert after is not None
-                added.append(naming.version(after))
-            elif after is None:
-                removed.append(naming.version(before))
-            elif _facts(before) != _facts(after):
-                changed.append(naming.version(after if one.number <= two.number else before))
-        return DiffAnswer(
-            ChangesetAnswer.of(one),
-            ChangesetAnswer.of(two),
-            tuple(added),
-            tuple(removed),
-            tuple(changed),
-        )
-
-
-def _facts(row: FileRow) -> tuple[object, ...]:
-    """What a restore brings back."""
-    return (row.type, row.size, row.mtime_ns, row.mode, row.uid, row.gid, row.file_hash, row.extra)

@@ -30,7 +30,7 @@ def status(
         shown = stored[0] if stored else None
         if changeset_id is not None:
             shown = queries.changeset(dataset, changeset_id)
-            files, size = queries.tree_size(dataset.dataset_no, shown.changeset_no)
+            files, size = queries.tree_size(dataset, shown.changeset_no)
         totals = queries.totals()
         failures = queries.failures(dataset.dataset_no)
         audited, audit_misses = space.catalogue.audits.counts(dataset.dataset_no)

@@ -15,6 +15,10 @@ from n2s_core.relpath import RelPath, Span, below
 
 PAGE = 5000
 FILE_COLUMNS = ", ".join(FileRow._fields)
+ENDED = f"valid_to < {LIVE}"
+"""Of versions that were replaced or removed: the condition of the index `files_ended`."""
+BEGUN_LATER = "valid_from > 1"
+"""Of versions of all changesets but the first of a catalogue: that of `files_begun`."""
 _DIRECTORY = int(FileType.DIRECTORY)
 _STATS = ", ".join(LiveStat._fields)
 _WHOLE = " AND NOT EXISTS (SELECT 1 FROM damages d WHERE d.object_no = s.object_no)"

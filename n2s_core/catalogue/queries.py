@@ -3,18 +3,26 @@
 from collections.abc import Iterator
 
 from n2s_core.catalogue.database import Database
-from n2s_core.catalogue.lookups import FILE_COLUMNS
+from n2s_core.catalogue.lookups import BEGUN_LATER, ENDED, FILE_COLUMNS
 from n2s_core.catalogue.pushes import CHANGESET_COLUMNS
 from n2s_core.catalogue.verdicts import Verdicts
 from n2s_core.errors import UsageError
 from n2s_core.facts import Changeset, Dataset, Totals
 from n2s_core.layout import Shelf, object_name
 from n2s_core.model import FileRow, ObjectRow, Part, SegmentRow
-from n2s_core.relpath import RelPath, below
+from n2s_core.relpath import RelPath, Span, below
 from n2s_core.verdicts import KEPT
 
 _AT = "dataset_no = ? AND valid_from <= ? AND valid_to > ?"
+_TREE = f"SELECT {FILE_COLUMNS} FROM files WHERE {_AT}"  # noqa: S608 - only constants
 SHORTEST_PREFIX = 4
+_NAMES = "SELECT path, valid_from FROM files WHERE dataset_no = ? AND path >= ? AND valid_from <= ?"
+_DIFFERENT = (
+    f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND valid_to > ? AND valid_to <= ?"  # noqa: S608 - only constants
+    f" AND {ENDED} AND valid_from <= ?"
+    f" UNION ALL SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND valid_from > ?"
+    f" AND valid_from <= ? AND {BEGUN_LATER} AND valid_to > ? ORDER BY path, valid_from"
+)
 _PARTS = {
     Part.ALL: "ORDER BY path",
     Part.DIRECTORIES: "AND type = 2 ORDER BY path",
@@ -89,33 +97,45 @@ class Queries:
         part: Part = Part.ALL,
     ) -> Iterator[FileRow]:
         """The versions of paths at and below `under`, chosen and ordered as `part` says."""
-        statement, values = self._tree(FILE_COLUMNS, dataset_no, changeset_no, under)
-        for row in self._db.stream(f"{statement} {_PARTS[part]}", values):
-            yield FileRow(*row)
+        own = f"{_TREE} AND path = ? {_PARTS[part]}"
+        values = (dataset_no, changeset_no, changeset_no)
+        if not under:
+            yield from self._rows(f"{_TREE} {_PARTS[part]}", values)
+            return
+        # Two questions, because no one range has the path and what is below it and nothing else.
+        if part is not Part.DEEPEST_FIRST:
+            yield from self._rows(own, (*values, under))
+        inside = f"{_TREE} AND path >= ? AND path < ? {_PARTS[part]}"
+        yield from self._rows(inside, (*values, *below(under)))
+        if part is Part.DEEPEST_FIRST:
+            yield from self._rows(own, (*values, under))
 
-    def tree_size(
-        self, dataset_no: int, changeset_no: int, under: RelPath = b""
-    ) -> tuple[int, int]:
-        """Number of paths that are no directories, and bytes of the files, of a tree."""
-        columns = (
-            "sum(CASE WHEN type <> 2 THEN 1 ELSE 0 END),"
-            " sum(CASE WHEN type = 1 THEN size ELSE 0 END)"
+    def _rows(self, statement: str, values: tuple[object, ...]) -> Iterator[FileRow]:
+        return (FileRow(*row) for row in self._db.stream(statement, values))
+
+    def tree_size(self, dataset: Dataset, changeset_no: int) -> tuple[int, int]:
+        """Number of paths that are no directories, and bytes of the files, of a tree.
+
+        Counted backwards from the state of the dataset when every changeset says by how much it
+        changed them, which those do not that an older version rebuilt.
+        """
+        row = self._db.one(
+            "SELECT coalesce(sum(files_delta), 0), coalesce(sum(bytes_delta), 0),"
+            " coalesce(sum(CASE WHEN changeset_no > ? THEN files_delta ELSE 0 END), 0),"
+            " coalesce(sum(CASE WHEN changeset_no > ? THEN bytes_delta ELSE 0 END), 0)"
+            " FROM changesets WHERE dataset_no = ? AND status = 'stored'",
+            (changeset_no, changeset_no, dataset.dataset_no),
         )
-        statement, values = self._tree(columns, dataset_no, changeset_no, under)
-        row = self._db.one(statement, values)
-        return (0, 0) if row is None else (int(row[0] or 0), int(row[1] or 0))
-
-    @staticmethod
-    def _tree(
-        columns: str, dataset_no: int, changeset_no: int, under: RelPath
-    ) -> tuple[str, tuple[object, ...]]:
-        statement = f"SELECT {columns} FROM files WHERE {_AT}"  # noqa: S608
-        values: tuple[object, ...] = (dataset_no, changeset_no, changeset_no)
-        if under:
-            first, last = below(under)
-            statement += " AND (path = ? OR (path >= ? AND path < ?))"
-            values += (under, first, last)
-        return statement, values
+        assert row is not None
+        if (int(row[0]), int(row[1])) == (dataset.live_files, dataset.live_bytes):
+            return dataset.live_files - int(row[2]), dataset.live_bytes - int(row[3])
+        row = self._db.one(
+            f"SELECT count(*), coalesce(sum(CASE WHEN type = 1 THEN size ELSE 0 END), 0)"  # noqa: S608
+            f" FROM files WHERE {_AT} AND type <> 2",
+            (dataset.dataset_no, changeset_no, changeset_no),
+        )
+        assert row is not None
+        return int(row[0]), int(row[1])
 
     def at(self, dataset_no: int, changeset_no: int, path: RelPath) -> FileRow | None:
         """One path of a tree."""
@@ -134,24 +154,34 @@ class Queries:
         )
         return [FileRow(*row) for row in rows]
 
-    def versions(self, dataset: Dataset) -> Iterator[FileRow]:
-        """Every version of every path, by path and age."""
-        rows = self._db.stream(
-            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND valid_from <= ?"  # noqa: S608
-            " ORDER BY path, valid_from",
-            (dataset.dataset_no, dataset.head_no),
+    def names(self, dataset: Dataset, span: Span) -> Iterator[tuple[RelPath, int]]:
+        """Path and beginning of every version of the paths in a span, by path and age."""
+        first, last = span
+        statement, ends = _NAMES, () if last is None else (last,)
+        if last is not None:
+            statement += " AND path < ?"
+        values = (dataset.dataset_no, first, dataset.head_no, *ends)
+        yield from self._db.stream(f"{statement} ORDER BY path, valid_from", values)
+
+    def version(self, dataset_no: int, path: RelPath, valid_from: int) -> FileRow | None:
+        """One version of a path."""
+        row = self._db.one(
+            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND path = ?"  # noqa: S608
+            " AND valid_from = ?",
+            (dataset_no, path, valid_from),
         )
-        return (FileRow(*row) for row in rows)
+        return None if row is None else FileRow(*row)
 
     def differences(
         self, dataset_no: int, older_no: int, newer_no: int
     ) -> Iterator[tuple[FileRow | None, FileRow | None]]:
-        """Pairs (older, newer) of the paths whose versions differ, in byte order."""
+        """Pairs (older, newer) of the paths whose versions differ, in byte order.
+
+        Only versions that begin or end between the two are looked at, by the indexes of those.
+        """
+        low, high = min(older_no, newer_no), max(older_no, newer_no)
         rows = self._db.stream(
-            f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ?"  # noqa: S608
-            " AND (valid_from <= ? AND valid_to > ?) <> (valid_from <= ? AND valid_to > ?)"
-            " ORDER BY path, valid_from",
-            (dataset_no, older_no, older_no, newer_no, newer_no),
+            _DIFFERENT, (dataset_no, low, high, low, dataset_no, low, high, high)
         )
         held: FileRow | None = None
         for values in rows:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from n2s_core.catalogue.lookups import BEGUN_LATER, ENDED
 from n2s_core.catalogue.postgresql_dialect import PATH, key_of
 
 TABLES = MetaData()
@@ -130,6 +131,15 @@ Table(
         sqlite_where=text("type = 2"),
         postgresql_where=text("type = 2"),
     ),
+    # What began and what ended with a changeset. The first one, which is most of a catalogue, and
+    # what is live are left out, so that a first push pays nothing for them.
+    Index(
+        "files_begun",
+        "valid_from",
+        sqlite_where=text(BEGUN_LATER),
+        postgresql_where=text(BEGUN_LATER),
+    ),
+    Index("files_ended", "valid_to", sqlite_where=text(ENDED), postgresql_where=text(ENDED)),
     sqlite_with_rowid=False,
 )
 Table(

@@ -58,8 +58,13 @@ ConfigOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; messages on stderr.")
 ]
+LinesOption = Annotated[
+    bool, typer.Option("--json-lines", help="As --json, and of a list one document on a line each.")
+]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]
+
+_JSON = frozenset({"--json", "--json-lines"})
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature of a typer callback
@@ -75,13 +80,14 @@ def _global(
     json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
+    json_lines: LinesOption = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
     ] = False,
 ) -> None:
     """Back up what changed: n2s asks the filesystem, seals and stores it, and brings it back."""
     del version
-    ctx.obj = Setting(config, json, quiet, verbose)
+    ctx.obj = Setting(config, json or json_lines, quiet, verbose, json_lines)
 
 
 def _with_globals(body: Callable[..., int]) -> Callable[..., int]:
@@ -92,8 +98,13 @@ def _with_globals(body: Callable[..., int]) -> Callable[..., int]:
     own = list(inspect.signature(body).parameters.values())[1:]
 
     def command(ctx: typer.Context, **values: Any) -> int:
+        lines = values.pop("json_lines")
         here = Setting(
-            values.pop("config"), values.pop("json"), values.pop("quiet"), values.pop("verbose")
+            values.pop("config"),
+            values.pop("json") or lines,
+            values.pop("quiet"),
+            values.pop("verbose"),
+            lines,
         )
         return run(ctx.obj.joined(here), lambda out: body(out, **values))
 
@@ -105,6 +116,7 @@ def _with_globals(body: Callable[..., int]) -> Callable[..., int]:
             ("json", False, JsonOption),
             ("quiet", False, QuietOption),
             ("verbose", False, VerboseOption),
+            ("json_lines", False, LinesOption),
         )
     ]
     context = inspect.Parameter("ctx", only_word, annotation=typer.Context)
@@ -172,7 +184,7 @@ def _with_percent(given: list[str]) -> list[str]:
 def _usage(error: Any, given: list[str]) -> int:
     """A mistake in the words of the command line, as typer found it."""
     words = given[: given.index("--")] if "--" in given else given
-    if "--json" not in words:
+    if _JSON.isdisjoint(words):
         error.show()
         return COULD_NOT_RUN
     return say_error(error.format_message(), COULD_NOT_RUN, json_too=True)

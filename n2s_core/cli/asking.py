@@ -1,11 +1,8 @@
 """The commands that ask."""
 # ruff: noqa: PLC0415 - a command imports what it runs, when it runs
 
-import json
 import stat
-import sys
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,7 +78,7 @@ def changesets_command(
 
     found = changesets(None, config=out.config, forgotten=every)
     if out.json:
-        out.document([one.to_json() for one in found])
+        out.documents(one.to_json() for one in found)
         return 0
     rows = [
         (
@@ -143,17 +140,11 @@ def search_command(
 
 
 def _say_versions(out: Output, found: "Iterator[Version]", *, with_changeset: bool = False) -> int:
-    """One by one, so that memory does not follow the tree; nothing before the first is there."""
-    first = next(found, None)
-    every: Iterable[Version] = () if first is None else chain([first], found)
+    """One by one, so that memory does not follow the tree."""
     if out.json:
-        between = "["
-        for one in every:
-            sys.stdout.write(between + json.dumps(one.to_json()))
-            between = ",\n "
-        sys.stdout.write("[]\n" if first is None else "]\n")
+        out.documents(one.to_json() for one in found)
         return 0
-    for one in every:
+    for one in found:
         head = (one.changeset_id or b"").hex()[:SHOWN_ID] + "  " if with_changeset else ""
         out.line(head + _version_text(one))
     return 0
@@ -172,7 +163,7 @@ def history_command(out: Output, path: PathWord) -> int:
 
     found = history(path, None, config=out.config)
     if out.json:
-        out.document([one.history_json() for one in found])
+        out.documents(one.history_json() for one in found)
         return 0
     rows = [
         (
@@ -234,23 +225,11 @@ def diff_command(
     ] = "latest",
 ) -> int:
     """What was added (+), removed (-) and changed (M) from changeset A to B."""
-    from n2s_core.app.asking import diff
+    from n2s_core.app.diffing import differences
+    from n2s_core.cli.diffing import say_differences
 
-    found = diff(a, b, None, config=out.config)
-    if out.json:
-        out.document(found.to_json())
-        return 0
-    every = [
-        *(("+", one) for one in found.added),
-        *(("-", one) for one in found.removed),
-        *(("M", one) for one in found.changed),
-    ]
-    for sign, one in sorted(every, key=lambda pair: pair[1].path):
-        out.line(f"{sign} {show(one.path) or '.'}{'/' if one.type == 'directory' else ''}")
-    out.note(
-        f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed"
-    )
-    return 0
+    with differences(a, b, None, config=out.config) as between:
+        return say_differences(out, between)
 
 
 def plugins_command(out: Output) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,13 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The global options."""
+    """The global options; `lines` is JSON too, of a list one object on a line."""
 
     config: str | None = None
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    lines: bool = False
 
     def joined(self, other: "Setting") -> "Setting":
         """These options and those that stood behind the command."""
@@ -38,6 +39,7 @@ class Setting:
             self.json or other.json,
             self.quiet or other.quiet,
             self.verbose or other.verbose,
+            self.lines or other.lines,
         )
 
 
@@ -67,6 +69,25 @@ class Output:
         import json  # noqa: PLC0415 - not for those who ask for none
 
         sys.stdout.write(json.dumps(found) + "\n")
+
+    def documents(self, found: Iterable[Any]) -> None:
+        """A JSON list, or one document on a line each; written as they come, and not kept.
+
+        Nothing is written before the first is there, so an error until then stands alone.
+        """
+        import json  # noqa: PLC0415 - not for those who ask for none
+
+        encode = json.JSONEncoder(check_circular=False).encode
+        write = sys.stdout.write
+        if self.setting.lines:
+            for one in found:
+                write(encode(one) + "\n")
+            return
+        before = "["
+        for one in found:
+            write(before + encode(one))
+            before = ",\n "
+        write("[]\n" if before == "[" else "]\n")
 
     def line(self, text: str) -> None:
         """A line that was asked for."""
