@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from n2s_core.catalogue_address import CatalogueAddress, parse_address
 from n2s_core.clock import SECOND_NS, parse_age
 from n2s_core.errors import ConfigError, UsageError
+from n2s_core.prices import PriceTable
 from n2s_core.remotes import KEYS as KEYS_OF_SETS
-from n2s_core.remotes import PREFIX, RemoteSet
+from n2s_core.remotes import PREFIX, RemoteSet, names_in
 
 FOLDER = ".n2s"
 NAME = "config.toml"
@@ -155,6 +156,7 @@ class Config:
     key: KeyTable
     workers: WorkersTable
     retention: RetentionTable = field(default_factory=RetentionTable)
+    prices: PriceTable | None = None
 
     @property
     def root(self) -> Path:
@@ -232,6 +234,7 @@ def read(path: Path) -> Config:
     except (ValueError, RecursionError) as error:
         message = f"The configuration {path} is not TOML: {error}."
         raise ConfigError(message) from error
+    prices = found.pop("prices", None)
     for name in found:
         if name not in _TABLES:
             message = f"{path}: there is no table [{name}]; there are {', '.join(_TABLES)}."
@@ -240,6 +243,9 @@ def read(path: Path) -> Config:
         found["store"] = _with_set_url(f"{path}: [store]", found["store"])
     tables = {name: _table(path, name, kind, found.get(name, {})) for name, kind in _TABLES.items()}
     config = Config(path=path, **tables)
+    if prices is not None:
+        judged = PriceTable.judged(prices, f"{path}: [prices]", names_in(config.store_url))
+        config = replace(config, prices=judged)
     problem = config.store.problem()
     if problem:
         message = f"{path}: {problem}"

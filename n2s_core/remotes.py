@@ -181,6 +181,13 @@ class RemoteSet:
         return ""
 
 
+def names_in(url: str) -> frozenset[str]:
+    """The names of the remotes in the URL of a store; none when it is no set."""
+    if not url.startswith(PREFIX):
+        return frozenset()
+    return frozenset(one.name for one in RemoteSet.from_url(url).remotes)
+
+
 ZSTOR_SHARDS = 4
 _KINDS: dict[str, type] = {
     "mode": str,

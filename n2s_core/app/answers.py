@@ -2,13 +2,14 @@
 
 import base64
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from n2s_core.model import Failure
 from n2s_core.relpath import show
-from n2s_core.stores.counting import RECEIVED, SENT
+
+if TYPE_CHECKING:
+    from n2s_core.app.traffic import Traffic
 
 Json = dict[str, Any]
 REQUESTS = ("put", "get", "stat", "list", "delete", "about")
@@ -39,6 +40,11 @@ def hex_or_none(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
 
 
+def traffic_json(traffic: "Traffic | None") -> Json:
+    """What the store was asked; nothing of a command that did not ask."""
+    return {} if traffic is None else traffic.to_json()
+
+
 @dataclass(frozen=True, slots=True)
 class PushAnswer:
     """What a push did. `changeset_id` is None when nothing had changed, and of a dry run."""
@@ -62,7 +68,7 @@ class PushAnswer:
     audit_misses: int
     seconds: float
     dry_run: bool
-    requests: Mapping[str, int]
+    traffic: "Traffic"
     debts: int
     store_address: str | None = None
     setback: str = ""
@@ -80,10 +86,8 @@ class PushAnswer:
         found = {name: getattr(self, name) for name in self.__slots__}
         found["failures"] = [failure_json(one) for one in self.failures]
         found["seconds"] = round(self.seconds, 3)
-        asked = dict(self.requests)
-        found[SENT], found[RECEIVED] = asked.get(SENT, 0), asked.get(RECEIVED, 0)
-        found["requests"] = {what: asked.get(what, 0) for what in REQUESTS}
-        return found
+        del found["traffic"]
+        return found | self.traffic.to_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class PullAnswer:
     seconds: float
     dry_run: bool = False
     problems: tuple[str, ...] = field(default=())
+    traffic: "Traffic | None" = None
 
     @property
     def exit_code(self) -> int:
@@ -124,4 +129,5 @@ class PullAnswer:
             "problems": list(self.problems),
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
+            **traffic_json(self.traffic),
         }

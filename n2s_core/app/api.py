@@ -186,7 +186,7 @@ def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
         audit_misses=done.audit.missed,
         seconds=seconds,
         dry_run=order.dry_run,
-        requests=done.requests,
+        traffic=space.traffic(done.requests),
         debts=done.debts,
         store_address=None if order.dry_run else space.store_address(),
         setback=done.setback,
@@ -241,6 +241,7 @@ def pull(
             failures=tuple(done.failures),
             seconds=seconds,
             dry_run=dry_run,
+            traffic=space.traffic(done.requests),
         )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from n2s_core.app.answers import Json
+from n2s_core.app.answers import Json, traffic_json
 from n2s_core.app.delivering import deliver
 from n2s_core.app.retaining import Known, give
+from n2s_core.app.traffic import Traffic
 from n2s_core.app.workspace import Workspace
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
@@ -34,6 +35,7 @@ class PruneAnswer:
     grace_ns: int
     dry_run: bool
     seconds: float
+    traffic: Traffic | None = None
 
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
@@ -52,6 +54,7 @@ class PruneAnswer:
             "grace_seconds": self.grace_ns // 1_000_000_000,
             "dry_run": self.dry_run,
             "seconds": round(self.seconds, 3),
+            **traffic_json(self.traffic),
         }
 
 
@@ -94,7 +97,7 @@ def prune(
             done = flow.run(started_ns)
         finally:
             pruning.release()
-    return PruneAnswer(done, grace_ns, dry_run, (now_ns() - started_ns) / 1e9)
+    return PruneAnswer(done, grace_ns, dry_run, (now_ns() - started_ns) / 1e9, space.traffic())
 
 
 def _refuse_strangers(space: Workspace) -> None:

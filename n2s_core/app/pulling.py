@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from n2s_core.app.opening import opened
+from n2s_core.app.opening import OpenedStore, opened
 from n2s_core.app.pool import WorkerPool
 from n2s_core.app.pushing import worker_count
 from n2s_core.app.workspace import Workspace
@@ -17,11 +17,11 @@ from n2s_core.facts import Changeset, Dataset
 from n2s_core.flows.pull import Pull, PullWish
 from n2s_core.flows.restore import RestoreBatch, RestoreResult, restore_batch
 from n2s_core.model import FileRow, Part, Report, SegmentRow
-from n2s_core.ports import Executor, Store
+from n2s_core.ports import Executor
 from n2s_core.relpath import RelPath, show
 from n2s_core.stores.spec import StoreSpec
 
-_stores: dict[StoreSpec, Store] = {}
+_stores: dict[StoreSpec, OpenedStore] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,9 @@ class RestoringCall:
         store = _stores.get(self.spec)
         if store is None:
             store = _stores[self.spec] = opened(self.spec)
-        return restore_batch(batch, store, self.master_key)
+        result = restore_batch(batch, store, self.master_key)
+        result.requests.update(store.take_requests())
+        return result
 
 
 class TreeView:

@@ -15,6 +15,7 @@ from n2s_core.app.opening import opened, spec_from
 from n2s_core.app.pulling import Source, pull
 from n2s_core.app.pushing import MOST_WORKERS
 from n2s_core.app.rebuilding import rebuild_into, survey
+from n2s_core.app.traffic import Traffic
 from n2s_core.app.unlocking import tried
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.clock import now_ns
@@ -85,6 +86,7 @@ def recover(order: RecoverOrder, report: Report) -> PullAnswer:
             failures=tuple(done.failures),
             seconds=(now_ns() - started_ns) / 1e9,
             problems=tuple(problems),
+            traffic=Traffic(store.take_requests() + done.requests, None),
         )
 
 

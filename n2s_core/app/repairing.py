@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from n2s_core.app import storing
-from n2s_core.app.answers import Json, path_json
+from n2s_core.app.answers import Json, path_json, traffic_json
 from n2s_core.app.storing import StoreAnswer
+from n2s_core.app.traffic import Traffic
 from n2s_core.app.verifying import WHOLE, ObjectsView, concern_json
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.hurt import Hurt
@@ -37,6 +38,7 @@ class RepairAnswer:
     remotes: tuple[StoreAnswer, ...]
     dry_run: bool
     seconds: float
+    traffic: Traffic | None = None
 
     @property
     def exit_code(self) -> int:
@@ -63,6 +65,7 @@ class RepairAnswer:
             "affected_count": self.concerns.path_count,
             "copies_written": sum(one.paid.objects for one in self.remotes),
             "seconds": round(self.seconds, 3),
+            **traffic_json(self.traffic),
         }
 
 
@@ -145,6 +148,7 @@ def _repair(
         remotes=remotes,
         dry_run=dry_run,
         seconds=(now_ns() - started_ns) / 1e9,
+        traffic=space.traffic(),
     )
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from n2s_core.app import secrets
-from n2s_core.app.answers import Json, path_json, path_text
+from n2s_core.app.answers import Json, path_json, path_text, traffic_json
 from n2s_core.app.setback import setback_of
+from n2s_core.app.traffic import Traffic
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.losses import note_losses, settle_losses
@@ -28,6 +29,7 @@ class VerifyAnswer:
     note: str | None
     seconds: float
     setback: str = ""
+    traffic: Traffic | None = None
 
     @property
     def exit_code(self) -> int:
@@ -63,6 +65,7 @@ class VerifyAnswer:
             "opened": self.opened,
             "seconds": round(self.seconds, 3),
             "setback": self.setback,
+            **traffic_json(self.traffic),
         }
 
 
@@ -157,7 +160,8 @@ def verify(
     space.catalogue.note_verify(dataset.dataset_no)
     setback = setback_of(space, space.store)
     seconds = (now_ns() - started_ns) / 1e9
-    return VerifyAnswer(found, percent, note is None, note, seconds, setback)
+    traffic = space.traffic()
+    return VerifyAnswer(found, percent, note is None, note, seconds, setback, traffic)
 
 
 def begin_unlock(space: Workspace, *, ask: bool) -> str | None:

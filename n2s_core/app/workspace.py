@@ -26,6 +26,7 @@ from n2s_core.stores import start
 from n2s_core.stores.spec import StoreSpec
 
 if TYPE_CHECKING:
+    from n2s_core.app.traffic import Traffic
     from n2s_core.credentials import PushCredential
     from n2s_core.packs import Keyring
 
@@ -130,6 +131,12 @@ class Workspace:
     def take_requests(self) -> "Counter[str]":
         """What was asked of the store by this process since this was called last."""
         return Counter() if self._store is None else self._store.take_requests()
+
+    def traffic(self, more: "Counter[str] | None" = None) -> "Traffic":
+        """What was asked of the store since it was asked last, by workers (`more`) too."""
+        from n2s_core.app.traffic import Traffic  # noqa: PLC0415 - after what it counts
+
+        return Traffic(self.take_requests() + (more or Counter()), self.config.prices)
 
     def store_address(self) -> str | None:
         """Where the state of the store that was used can be read, for `recover`; None if nowhere.

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from n2s_core.cli.running import Output
+from n2s_core.cli.spending import say_traffic
 from n2s_core.cli.text import parse_percent, size_text
 from n2s_core.clock import parse_age
 from n2s_core.relpath import show
@@ -74,6 +75,7 @@ def verify_command(
         f"{found.objects} objects, {found.checked} checked, {size_text(found.bytes)} read:"
         f" {well}{orphans}{left}, {done.seconds:.1f} s"
     )
+    say_traffic(out, done.traffic)
     if done.exit_code:
         out.problem(
             "Keep the store as it is: 'n2s repair' heals what can be healed, and a push stores"

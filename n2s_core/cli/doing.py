@@ -8,6 +8,7 @@ import typer
 
 from n2s_core.cli.pushing import SHOWN_ID, push_with
 from n2s_core.cli.running import Output
+from n2s_core.cli.spending import say_traffic
 from n2s_core.cli.text import parse_options, parse_seconds, parse_yes, size_text
 from n2s_core.cli.words import ChangesetWord, KdfTimeWord
 from n2s_core.relpath import show
@@ -217,6 +218,7 @@ def _say_pulled(out: Output, done: "PullAnswer") -> int:
         f"changeset {done.changeset_id[:SHOWN_ID]} of {done.dataset!r}: {done.files} files {what}"
         f" ({size_text(done.bytes)}), {done.skipped} right already{failed}, {done.seconds:.1f} s"
     )
+    say_traffic(out, done.traffic)
     return done.exit_code
 
 

@@ -170,9 +170,17 @@ def say_push(out: Output, done: "PushAnswer") -> int:
             f"changeset {done.changeset_id[:SHOWN_ID]}: {counts},"
             f" {size_text(done.bytes_read)} read, {stored}, {done.seconds:.1f} s"
         )
+    _say_traffic(out, done)
     if done.store_address is not None:
         out.summary(f"to recover: {done.store_address}")
     return done.exit_code
+
+
+def _say_traffic(out: Output, done: "PushAnswer") -> None:
+    if out.verbose or done.traffic.prices is not None:
+        from n2s_core.cli.spending import say_traffic  # noqa: PLC0415 - only for who wants it
+
+        say_traffic(out, done.traffic)
 
 
 def _say_problems(out: Output, done: "PushAnswer") -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from n2s_core.cli.running import Output
+from n2s_core.cli.spending import say_traffic
 from n2s_core.cli.text import parse_percent, size_text, time_text
 from n2s_core.relpath import show
 
@@ -52,6 +53,7 @@ def repair_command(
         f" {len(done.unhealed)} not healed, {done.concerns.path_count} paths affected,"
         f" {done.seconds:.1f} s"
     )
+    say_traffic(out, done.traffic)
     if done.unhealed:
         out.problem(
             "Keep the store as it is. The next push stores again what the source still has; a"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from n2s_core.cli.running import Output
+from n2s_core.cli.spending import say_traffic
 from n2s_core.cli.text import size_text, table, time_text
 from n2s_core.cli.words import changeset_ids
 from n2s_core.errors import UsageError
@@ -157,6 +158,7 @@ def prune_command(
         f" {done.waiting.objects} ({size_text(done.waiting.bytes)}) wait for their time of grace;"
         f" {done.swept} changesets and {done.versions} versions {would}gone, {found.seconds:.1f} s"
     )
+    say_traffic(out, found.traffic)
     copies, fixed = done.repacked.copies, done.repacked.fixed
     if copies.objects:
         out.summary(

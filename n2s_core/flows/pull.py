@@ -192,6 +192,7 @@ class Pull:
         result.bytes += done.bytes
         result.skipped += done.skipped
         result.damaged += done.damaged
+        result.requests.update(done.requests)
         result.failures.extend(done.failures[: MOST_FAILURES - len(result.failures)])
         if self._failed is not None:
             self._failed.update(one.path for one in done.failures)

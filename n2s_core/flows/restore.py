@@ -5,6 +5,7 @@ Plain functions of a batch, run in any process that can write to the target.
 
 import os
 import stat as statlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,13 +60,17 @@ class RestoreBatch:
 
 @dataclass(slots=True)
 class RestoreResult:
-    """What became of a batch. `damaged` counts failures for which the store is to blame."""
+    """What became of a batch. `damaged` counts failures for which the store is to blame.
+
+    `requests` is what the store was asked.
+    """
 
     files: int = 0
     bytes: int = 0
     skipped: int = 0
     damaged: int = 0
     failures: list[Failure] = field(default_factory=list)
+    requests: Counter[str] = field(default_factory=Counter)
 
 
 def restore_batch(batch: RestoreBatch, store: Store, master_key: bytes) -> RestoreResult:

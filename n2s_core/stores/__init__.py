@@ -57,21 +57,22 @@ def start(spec: StoreSpec) -> Iterator[StoreSpec]:
         yield replace(spec, rclone_address=address)
 
 
-def open_store(spec: StoreSpec, requests: Requests | None = None) -> Store:
+def open_store(spec: StoreSpec, requests: Requests | None = None, remote: str = "") -> Store:
     """The store of a spec, which for an rclone remote comes from `start`; the caller closes it.
 
-    What is asked of it, or of each of its remotes, is counted in `requests`.
+    What is asked of it, or of each of its remotes, is counted in `requests`; `remote` is its name
+    when it is one of several.
     """
     if spec.url.startswith(PREFIX):
         from n2s_core.stores.several import open_set  # noqa: PLC0415 - start-up time
 
         return open_set(
             RemoteSet.from_url(spec.url),
-            lambda remote: open_store(_of_remote(spec, remote), requests),
+            lambda one: open_store(_of_remote(spec, one), requests, one.name),
             timeout_s=spec.timeout_s,
         )
     store = _open_one(spec)
-    return store if requests is None else CountingStore(store, requests)
+    return store if requests is None else CountingStore(store, requests, remote)
 
 
 def _open_one(spec: StoreSpec) -> Store:
