@@ -7,6 +7,8 @@ for.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from n2s_core.version import __version__
+
 if TYPE_CHECKING:
     from n2s_core.app.api import N2sError as N2sError
     from n2s_core.app.api import doctor as doctor
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from n2s_core.app.keeping import unpin as unpin
     from n2s_core.app.standing import status as status
 
-__version__ = "0.1.0"
 __all__ = [
     "N2sError",
     "__version__",

@@ -12,6 +12,7 @@ from n2s_core.errors import ConfigError, UsageError
 from n2s_core.prices import PriceTable
 from n2s_core.remotes import KEYS as KEYS_OF_SETS
 from n2s_core.remotes import PREFIX, RemoteSet, names_in
+from n2s_core.workers import WorkersTable
 
 FOLDER = ".n2s"
 NAME = "config.toml"
@@ -113,13 +114,6 @@ class KeyTable:
     key_file: str = ""
     keyring: str = ""
     push_credential: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkersTable:
-    """`[workers]`: how many processes seal; 0 means one per processor, 8 at most."""
-
-    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +240,7 @@ def read(path: Path) -> Config:
     if prices is not None:
         judged = PriceTable.judged(prices, f"{path}: [prices]", names_in(config.store_url))
         config = replace(config, prices=judged)
-    problem = config.store.problem()
+    problem = config.store.problem() or config.workers.problem()
     if problem:
         message = f"{path}: {problem}"
         raise ConfigError(message)

@@ -12,6 +12,8 @@ N2sError
 |   |-- Unfit             it is whole, and of another version, or was moved elsewhere
 |   |   `-- Outgrown      it is of an older version, and can be upgraded
 |   `-- Outdated          a prune removed meanwhile what was to be referred to
+|-- WorkersError          workers of other machines, or their scheduler (exit 2)
+|   `-- Unsealed          a worker went away with its batch; another one seals it
 |-- StoreError            the store; never blames a source file
 |   |-- Missing           the object is not there
 |   |-- Refused           asking again will not help: credentials, quota, no such bucket, full
@@ -71,6 +73,14 @@ class Outgrown(Unfit):
 
 class Outdated(CatalogueError):
     """What was sealed refers to an object that a prune removed meanwhile; it is sealed again."""
+
+
+class WorkersError(N2sError):
+    """Workers on other machines, or the scheduler between, cannot be used."""
+
+
+class Unsealed(WorkersError):
+    """A batch was not sealed because of its worker; the batch is not to blame."""
 
 
 class StoreError(N2sError):

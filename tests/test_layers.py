@@ -19,11 +19,11 @@ PLUGINS = "n2s_plugins"
 # `errors` is the ground under floor 0, whose rooms raise what it defines.
 FLOORS = (
     ("errors",),
-    ("relpath", "clock", "faults", "judging", "hardening"),
+    ("relpath", "clock", "faults", "judging", "hardening", "version"),
     ("model", "facts", "pending", "retention", "verdicts", "catalogue_address"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
-        "layout", "remotes", "prices", "keypage", "credentials",
+        "layout", "remotes", "prices", "keypage", "credentials", "workers",
     ),
     ("walking", "writing", "packs", "rows", "hookspecs", "wanted", "uses", "orphans", "moves"),
     ("jobs",),
@@ -63,6 +63,8 @@ KEEPERS = {
     "mnemonic": ("n2s_core.keypage",),
     "segno": ("n2s_core.app.key_page",),
     "keyring": ("n2s_core.app.secrets",),
+    "distributed": ("n2s_core.app.dask_",),
+    "dask": ("n2s_core.app.dask_",),
 }
 
 
@@ -135,8 +137,8 @@ def offences(imports: list[Import]) -> Iterator[str]:
         if here == there:
             continue
         if not here:
-            if there != "app":
-                yield f"{one}: the package itself may know app alone"
+            if there not in ("app", "version"):
+                yield f"{one}: the package itself may know app and its version alone"
         elif FLOOR[there] >= FLOOR[here] if there else FLOOR[here] <= APP:
             yield f"{one}: {there or CORE} is not below {here}"
 

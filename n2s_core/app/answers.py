@@ -73,6 +73,7 @@ class PushAnswer:
     store_address: str | None = None
     setback: str = ""
     catalogue_upgraded: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -86,6 +87,7 @@ class PushAnswer:
         found = {name: getattr(self, name) for name in self.__slots__}
         found["failures"] = [failure_json(one) for one in self.failures]
         found["seconds"] = round(self.seconds, 3)
+        found["notes"] = list(self.notes)
         del found["traffic"]
         return found | self.traffic.to_json()
 

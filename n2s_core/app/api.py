@@ -191,6 +191,7 @@ def push_in(space: Workspace, order: PushOrder, report: Report) -> PushAnswer:
         store_address=None if order.dry_run else space.store_address(),
         setback=done.setback,
         catalogue_upgraded=upgraded,
+        notes=done.notes,
     )
 
 

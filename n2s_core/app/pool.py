@@ -146,6 +146,16 @@ class WorkerPool(Executor):
             if call is not None and call[0].set_running_or_notify_cancel():
                 call[0].set_exception(WorkerDied(message))
 
+    def pids(self) -> list[int]:
+        """The numbers of the processes that live."""
+        return [process.pid for process in self._processes if process.poll() is None]
+
+    def kill(self) -> None:
+        """End the workers at once; calls that are under way fail with WorkerDied."""
+        for process in self._processes:
+            process.kill()
+        self.shutdown(cancel_futures=True)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of Executor
         """End the workers; with `cancel_futures` also calls that nobody works on yet."""
         if cancel_futures:

@@ -31,6 +31,7 @@ from n2s_core.ports import Discoverer, Executor
 from n2s_core.relpath import ancestors, parse
 from n2s_core.verdicts import check_tags
 from n2s_core.walking import Walk
+from n2s_core.workers import DASK
 
 MOST_WORKERS = 8
 PATHS = "paths"
@@ -107,7 +108,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
             spread=crew.spread(session.dataset.dataset_no, excludes),
             was_set_back=lambda: bool(crew.setback),
         )
-        outcome = replace(flow.run(), setback=crew.setback)
+        outcome = replace(flow.run(), setback=crew.setback, notes=tuple(crew.notes))
         space.check_keyring()
     if not order.dry_run:
         deliver(space)
@@ -205,6 +206,7 @@ class _Crew:
         self._told: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._pool: WorkerPool | None = None
         self.setback = ""
+        self.notes: list[str] = []
 
     def setting(self, number: int, root: bytes) -> SealSetting:
         """What is the same for all batches; waits for the key."""
@@ -227,11 +229,18 @@ class _Crew:
         space.check_store()
         self.setback = setback_of(space, space.store)
         call = SealingCall(setting, space.spec, space.config.catalogue_address)
+        if space.config.workers.executor == DASK:
+            from n2s_core.app.dask_crew import DaskCrew  # noqa: PLC0415 - for few
+
+            crew = DaskCrew(space, self._stack, self._told, self.notes, self._executor)  # type: ignore[arg-type]
+            found = crew.workers(setting, call)
+            if found is not None:
+                return found
         return Workers(
             seal=call,
             executor=self._executor,
             remote_seal=call,
-            width=worker_count(space.config),
+            width=lambda: worker_count(space.config),
             told=self._told,  # type: ignore[arg-type]
         )
 

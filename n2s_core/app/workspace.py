@@ -165,7 +165,7 @@ class Workspace:
                 " is it another store? Nothing was stored."
             )
             raise Refused(message)
-        names = self._key_names()
+        names = self.key_names()
         for name, data in names.items():
             with contextlib.suppress(Missing):
                 if self.store.get(name) != data:
@@ -187,7 +187,7 @@ class Workspace:
         for name, data in names.items():
             self.store.put(name, [data], len(data))
 
-    def _key_names(self) -> dict[str, bytes]:
+    def key_names(self) -> dict[str, bytes]:
         """The whole copies of key objects that the catalogue has, by name."""
         return {
             object_name(Shelf.KEYS, digest): data

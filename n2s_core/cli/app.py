@@ -21,6 +21,7 @@ REPAIRING = "n2s_core.cli.repairing"
 RETAINING = "n2s_core.cli.retaining"
 KEYS = "n2s_core.cli.keys"
 CATALOGUING = "n2s_core.cli.cataloguing"
+WORKING = "n2s_core.cli.working"
 COMMANDS = {
     "init": DOING,
     "push": DOING,
@@ -49,6 +50,7 @@ COMMANDS = {
     "catalogue": CATALOGUING,
     "plugins": ASKING,
     "doctor": ASKING,
+    "worker": WORKING,
 }
 
 ConfigOption = Annotated[

@@ -190,3 +190,5 @@ def _say_problems(out: Output, done: "PushAnswer") -> None:
         out.problem(f"... and {done.failed - len(done.failures)} more")
     if done.setback:
         out.problem(done.setback)
+    for note in done.notes:
+        out.problem(note)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from n2s_core import segments as cutting
 from n2s_core.catalogue_port import PushCatalogue
-from n2s_core.errors import N2sError, Outdated
+from n2s_core.errors import N2sError, Outdated, Unsealed
 from n2s_core.facts import LiveStat
 from n2s_core.faults import crash_point
 from n2s_core.flows.compare import Difference
 from n2s_core.jobs import Batch, BatchResult, Item, Known, Located, StoredSegments
 from n2s_core.model import LOST, Failure, FileType, Progress, Report
 from n2s_core.ports import Executor
-from n2s_core.reading import Directories, inode_number
+from n2s_core.reading import Directories, inode_number, is_gone
 from n2s_core.relpath import RelPath, split
 
 MOST_ITEMS = 4096
@@ -27,7 +27,9 @@ OBJECT_NUMBERS = 1 << 24
 MOST_FAILURES = 10_000
 WAIT_S = 2.0
 SEAL_AGAIN = 5
+MOST_TURNS = 5
 Inode = tuple[bytes, int]
+_COMES_AND_GOES = "it is there when it is looked at, and not when it is read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,14 @@ class Workers:
     """Who seals batches.
 
     `seal(batch)` works in this process, for pushes of one batch. `executor()` starts the pool
-    when there is more; `width` is how many batches it works on at once. `told` is where segments
-    of large files are reported while a batch is still under way.
+    when there is more; `width()` is how many batches it works on at once, now. `told` is where
+    segments of large files are reported while a batch is still under way.
     """
 
     seal: Callable[[Batch], BatchResult]
     executor: Callable[[], Executor]
     remote_seal: Callable[[Batch], BatchResult]
-    width: int
+    width: Callable[[], int]
     told: "queue.SimpleQueue[StoredSegments]"
 
 
@@ -52,6 +54,15 @@ class Mounts:
     def __init__(self, source: Directories) -> None:
         self._source = source
         self._names = {source.lstat(b"").st_dev: b""}
+
+    def is_there(self, path: RelPath) -> bool:
+        """Whether the path exists now, also when it cannot be looked at."""
+        self._source.forget()
+        try:
+            self._source.lstat(path)
+        except OSError as error:
+            return not is_gone(error)
+        return True
 
     def name(self, path: RelPath, device: int) -> bytes:
         """Path of the mount point on which `path` lies; empty for the filesystem of the root."""
@@ -63,6 +74,15 @@ class Mounts:
                 found, parent = parent, split(parent)[0]
             self._names[device] = found
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A batch that somebody seals, for the `turn`-th time, and the inodes that it begins."""
+
+    batch: Batch
+    inodes: set[Inode]
+    turn: int = 1
 
 
 @dataclass(slots=True)
@@ -84,7 +104,7 @@ class Dispatcher:
     _removed_files: int = 0
     _removed_bytes: int = 0
     _weight: int = 0
-    _running: "dict[Future[BatchResult], tuple[Batch, set[Inode]]]" = field(default_factory=dict)
+    _running: "dict[Future[BatchResult], _UnderWay]" = field(default_factory=dict)
     _open_inodes: set[Inode] = field(default_factory=set)
     _inodes_under_way: set[Inode] = field(default_factory=set)
     _waiting: list[tuple[Difference, Inode]] = field(default_factory=list)
@@ -204,12 +224,15 @@ class Dispatcher:
         batch = self._batch(inline=False)
         if batch is None:
             return
-        while len(self._running) >= self.workers.width + 1:
+        while len(self._running) >= self.workers.width() + 1:
             self._collect()
-        future = self.workers.executor().submit(self.workers.remote_seal, batch)
-        self._running[future] = batch, self._open_inodes
+        self._send(_UnderWay(batch, self._open_inodes))
         self._open_inodes = set()
         self.report(Progress("storing", self._files, self._bytes))
+
+    def _send(self, work: _UnderWay) -> None:
+        future = self.workers.executor().submit(self.workers.remote_seal, work.batch)
+        self._running[future] = work
 
     def finish(self) -> None:
         """Everything that was taken is stored and recorded when this returns."""
@@ -220,8 +243,7 @@ class Dispatcher:
             if batch is not None and not self._running:
                 self._record(batch, self.workers.seal(batch))
             elif batch is not None:
-                future = self.workers.executor().submit(self.workers.remote_seal, batch)
-                self._running[future] = batch, self._open_inodes
+                self._send(_UnderWay(batch, self._open_inodes))
             self._open_inodes = set()
             self._drain()
             self._inodes_under_way.clear()
@@ -234,23 +256,28 @@ class Dispatcher:
         done, _ = wait(self._running, timeout=WAIT_S, return_when=FIRST_COMPLETED)
         self._hear()
         for future in done:
-            batch, inodes = self._running.pop(future)
+            work = self._running.pop(future, None)
+            if work is None:  # what was recorded before it made room for removals
+                continue
             try:
                 result = future.result()
-            except N2sError:
+            except N2sError as error:
+                if isinstance(error, Unsealed) and work.turn < MOST_TURNS:
+                    self._send(_UnderWay(self._anew(work.batch), work.inodes, work.turn + 1))
+                    continue
                 self._save_rest()
                 raise
-            self._record(batch, result)
-            self._inodes_under_way -= inodes
+            self._record(work.batch, result)
+            self._inodes_under_way -= work.inodes
         self.catalogue.renew_lease()
 
     def _save_rest(self) -> None:
         """A batch failed, which ends the push; what the others had confirmed is recorded first."""
         self._hear()
         while self._running:
-            future, (batch, _) = self._running.popitem()
+            future, work = self._running.popitem()
             with contextlib.suppress(N2sError):  # the first error is the one that is raised
-                self._record(batch, future.result())
+                self._record(work.batch, future.result())
 
     def _hear(self) -> None:
         """Record segments of large files that were confirmed while their batch goes on."""
@@ -261,7 +288,7 @@ class Dispatcher:
         if heard:
             self.catalogue.record_segments(self.changeset_no, heard)
 
-    def _record(self, batch: Batch, result: BatchResult) -> None:
+    def _record(self, batch: Batch, result: BatchResult, *, sealed_here: bool = False) -> None:
         self._hear()
         crash_point("batch-sealed")
         attempts = iter(range(SEAL_AGAIN))
@@ -272,14 +299,38 @@ class Dispatcher:
         crash_point("batch-recorded")
         self.failed += len(result.failures)
         self.refreshed += len(result.refreshed)
-        self.vanished += len(result.vanished)
         self.requests.update(result.requests)
         room = MOST_FAILURES - len(self.failures)
         self.failures.extend(result.failures[:room])
-        for path in result.vanished:
+        there = self._still_there(result.vanished)
+        if there and sealed_here:
+            self._fail([Failure(path, _COMES_AND_GOES) for path in there])
+        elif there:
+            items = [item for item in batch.items if item.path in there]
+            rest = replace(self._numbered(batch, items), removed=[], inline=False)
+            rest = replace(rest, removed_files=0, removed_bytes=0)
+            self._record(rest, self.workers.seal(rest), sealed_here=True)
+
+    def _still_there(self, vanished: list[RelPath]) -> set[RelPath]:
+        """Those that a worker did not find and this process does; the others are removed.
+
+        A worker on another machine may see less of the tree.
+        """
+        there = set()
+        for path in vanished:
+            if self.mounts.is_there(path):
+                there.add(path)
+                continue
+            self.vanished += 1
             live: LiveStat | None = self.catalogue.live_stat(path)
             if live is not None and live.type != FileType.DIRECTORY:
                 self._remove(Difference(path, None, live))
+        return there
+
+    def _fail(self, failures: list[Failure]) -> None:
+        self.catalogue.note_failures(failures)
+        self.failed += len(failures)
+        self.failures.extend(failures[: MOST_FAILURES - len(self.failures)])
 
     def _recorded(self, result: BatchResult, *, again: bool) -> bool:
         """Whether it could be recorded; what it brought into the store is known in any case.
@@ -305,9 +356,25 @@ class Dispatcher:
             known = self.catalogue.known(item.path)
             segments = self._segments(item.path, known) if item.segments else None
             items.append(Item(item.path, item.mount, item.regular, known, segments=segments))
+        return self.workers.seal(self._numbered(batch, items))
+
+    def _anew(self, batch: Batch) -> Batch:
+        """A batch whose worker is gone, for another: with the pieces that were stored already."""
+        self._hear()
+        items = batch.items
+        if self.catalogue.has_loose_segments():
+            items = [
+                item._replace(segments=self._segments(item.path, item.known))
+                if item.link is None and (item.regular or item.segments)
+                else item
+                for item in items
+            ]
+        return self._numbered(batch, items)
+
+    def _numbered(self, batch: Batch, items: list[Item]) -> Batch:
+        """The batch with these items; numbers of objects are never used for two of them."""
         base = self.catalogue.take_object_nos(OBJECT_NUMBERS)
-        fresh = replace(batch, object_base=base, items=items)
-        return self.workers.seal(fresh)
+        return replace(batch, object_base=base, items=items)
 
     def _takes_up_pieces(self) -> bool:
         """Whether any file may have pieces of a push that died: small ones with holes have some."""

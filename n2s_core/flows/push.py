@@ -62,6 +62,7 @@ class Outcome:
 
     `requests` is what the store was asked; `debts` counts the objects that remotes owe now.
     `setback` says that the store was older than what the catalogue remembers, "" if it was not.
+    `notes` are sentences about the workers.
     """
 
     changeset_id: bytes | None
@@ -80,6 +81,7 @@ class Outcome:
     requests: Counter[str] = field(default_factory=Counter)
     debts: int = 0
     setback: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

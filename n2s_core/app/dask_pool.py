@@ -1,0 +1,407 @@
+"""Workers of Dask as a `concurrent.futures.Executor`: which of them there are, and what each does.
+
+This process chooses the worker of each batch, and gives none more batches than it has processes.
+So nothing piles up anywhere, no batch waits behind a worker that stands still, and a worker that
+was refused gets nothing. What Dask does is to find workers, and to carry calls and answers.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any
+
+from distributed import Client
+
+from n2s_core.app.dask_parts import security_of
+from n2s_core.app.dask_seal import n2s_seal
+from n2s_core.app.dask_tries import Call, RemoteWorker, Try, bytes_of, copy
+from n2s_core.app.remote_terms import PLUGIN, TOPIC, Answer, Kind, open_answer, open_told
+from n2s_core.app.remote_work import RemoteWork
+from n2s_core.errors import N2sError, Unsealed, WorkersError
+from n2s_core.jobs import Batch, BatchResult, StoredSegments
+from n2s_core.workers import WorkersTable
+
+LOOK_S = 0.5
+CLOSE_S = 5.0
+MOST_DOUBTS = 5
+SHOWN = 5
+
+
+class DaskPool(Executor):
+    """Gives batches to workers until it is shut down. `told` gets segments of large files.
+
+    `notes` gets sentences for the user. `local()` is who seals when there is no worker for as long
+    as the patience lasts, None: nobody, and the push ends.
+    """
+
+    def __init__(
+        self,
+        table: WorkersTable,
+        work: RemoteWork,
+        told: "queue.SimpleQueue[StoredSegments]",
+        notes: list[str],
+        local: Callable[[], Callable[[Batch], "Future[BatchResult]"]] | None,
+    ) -> None:
+        """Connects; returns when it is known which workers there are. Raises WorkersError."""
+        self._table = table
+        self._work = work
+        self._told = told
+        self._notes = notes
+        self._local = local
+        self._waiting: deque[Call] = deque()
+        self._workers: dict[str, RemoteWorker] = {}
+        self._tries: dict[str, Try] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._others: set[str] = set()
+        self._refused: list[str] = []
+        self._without_since: float | None = None
+        self._over: N2sError | None = None
+        self._at_home = False
+        self._client: Any = None
+        self._ready = threading.Event()
+        self._door = threading.Lock()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="dask-pool", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._over is not None and self._local is None:
+            self.shutdown()
+            raise self._over
+
+    # -- for the dispatcher ----------------------------------------------------------------------
+
+    def width(self) -> int:
+        """How many batches can be worked on at once, now; at least one."""
+        workers = list(self._workers.values())
+        return max(1, sum(one.threads for one in workers if one.accepted and not one.leaves))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Have the batch sealed by a worker; what `fn` would do, they do."""
+        del fn, kwargs
+        (batch,) = args
+        future: Future[BatchResult] = Future()
+        with self._door:
+            if self._closed:
+                future.set_exception(self._over or WorkersError("The push has ended."))
+            else:
+                self._loop.call_soon_threadsafe(self._take, Call(future, batch))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of Executor
+        """Let go of everything; workers that are at work end their batch, which nobody records."""
+        del wait, cancel_futures
+        with self._door:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main())
+        except Exception as error:  # noqa: BLE001 - whoever waits for a batch hears of it
+            self._end(WorkersError(f"The connection to the workers broke: {error!r}."))
+        finally:
+            with self._door:
+                self._closed = True
+            self._loop.run_until_complete(asyncio.sleep(0))  # batches that came a moment ago
+            self._ready.set()
+            self._loop.close()
+
+    async def _main(self) -> None:
+        try:
+            await self._connected()
+        except (OSError, ValueError, TypeError) as error:
+            scheduler, reason = self._table.scheduler, str(error) or type(error).__name__
+            message = (
+                f"The scheduler {scheduler} cannot be used: {reason}. Is it running, as"
+                " 'dask scheduler'? What was recorded is kept; push again."
+            )
+            self._end(WorkersError(message))
+        if self._local is not None:
+            await self._stop.wait()
+        self._end(WorkersError("The push has ended."))
+
+    async def _connected(self) -> None:
+        """Until it is stopped. Raises OSError when the scheduler does not answer any more."""
+        client: Any = Client(  # type: ignore[no-untyped-call]
+            self._table.scheduler,
+            asynchronous=True,
+            set_as_default=False,
+            timeout=self._table.patience_s,
+            security=security_of(self._table),
+        )
+        try:
+            self._client = await client
+            self._client.subscribe_topic(TOPIC, self._hear)
+            while not self._stop.is_set():
+                await self._look()
+                self._ready.set()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), LOOK_S)
+        finally:
+            self._client = None
+            for task in list(self._tasks):
+                task.cancel()
+            with contextlib.suppress(TimeoutError, OSError):
+                await asyncio.wait_for(client.close(CLOSE_S), 2 * CLOSE_S)
+
+    def _end(self, error: N2sError) -> None:
+        """From here on nobody on another machine seals."""
+        self._over = error
+        for worker in list(self._workers.values()):
+            self._lose(worker, str(error))
+        self._workers.clear()
+        if self._local is not None and not self._stop.is_set():
+            self._go_home(str(error))
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            call.future.set_exception(error)
+
+    # -- which workers there are -------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Compare what the scheduler says with what is known. Raises OSError."""
+        found = await asyncio.wait_for(self._client.scheduler.identity(), self._table.patience_s)
+        there = found["workers"]
+        for address, about in there.items():
+            facts = about.get(PLUGIN)
+            if facts is None:
+                continue
+            if facts["dataset_id"] != self._work.terms.dataset_id:
+                self._others.add(facts["dataset"])
+                continue
+            self._meet(address, about)
+        now_s = time.monotonic()
+        for worker in list(self._workers.values()):
+            silent = now_s - worker.heard_s > self._table.patience_s
+            if worker.address not in there:
+                del self._workers[worker.address]
+                self._lose(worker, f"The worker {worker.name} went away.")
+            elif silent and worker.tries:
+                why = f"The worker {worker.name} has said nothing for {self._table.patience}."
+                self._notes.append(f"{why} Its batch was given to another one.")
+                self._lose(worker, why)
+        self._assign()
+        self._judge_patience(now_s)
+
+    def _meet(self, address: str, about: dict[str, Any]) -> None:
+        worker = self._workers.get(address)
+        if worker is None:
+            name = f"{about['name']} ({about[PLUGIN]['host']})"
+            worker = RemoteWorker(address, name, about["nthreads"], time.monotonic())
+            self._workers[address] = worker
+            self._spawn(self._greet(worker))
+        state = about["metrics"].get(PLUGIN, {})
+        worker.leaves = state.get("leaves", False)
+        if about["last_seen"] != worker.last_seen and not state.get("stands", False):
+            worker.last_seen = about["last_seen"]
+            worker.heard_s = time.monotonic()
+
+    async def _greet(self, worker: RemoteWorker) -> None:
+        """Ask whether it takes the terms."""
+        attempt = self._try(worker, self._work.new_key())
+        try:
+            answer = await self._asked(attempt, self._work.greeting())
+        except N2sError as error:
+            answer = Answer(Kind.REFUSED, str(error))
+        finally:
+            self._forget(attempt)
+        if answer.kind is Kind.READY:
+            worker.accepted = True
+            self._assign()
+        elif worker.address in self._workers:
+            self._refuse(worker, str(answer.value))
+
+    def _refuse(self, worker: RemoteWorker, why: str) -> None:
+        """Give it nothing more in this push."""
+        if worker.accepted is not False:
+            self._refused.append(f"{worker.name}: {why}")
+            self._notes.append(f"The worker {worker.name} was refused: {why}")
+        worker.accepted = False
+
+    def _lose(self, worker: RemoteWorker, why: str) -> None:
+        for attempt in list(worker.tries):
+            if not attempt.lost.done():
+                attempt.lost.set_result(why)
+
+    def _usable(self) -> bool:
+        now_s, patience_s = time.monotonic(), self._table.patience_s
+        return any(
+            one.accepted is not False and not one.leaves and now_s - one.heard_s <= patience_s
+            for one in self._workers.values()
+        )
+
+    def _judge_patience(self, now_s: float) -> None:
+        """Without any worker: wait, then go home or give up."""
+        if not self._waiting or self._usable():
+            self._without_since = None
+            return
+        if self._without_since is None:
+            self._without_since = now_s
+        if now_s - self._without_since <= self._table.patience_s:
+            return
+        scheduler, patience = self._table.scheduler, self._table.patience
+        why = f"No worker of this dataset could be used at {scheduler} for {patience}"
+        if self._refused:
+            why += f" (refused: {'; '.join(self._refused[:SHOWN])})"
+        elif self._others:
+            why += f" (there are some of {', '.join(sorted(self._others)[:SHOWN])})"
+        if self._local is not None:
+            self._go_home(f"{why}.")
+            return
+        message = f"{why}. Start 'n2s worker' there, or set fallback = true under [workers]."
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            call.future.set_exception(WorkersError(message))
+
+    # -- batches -----------------------------------------------------------------------------------
+
+    def _take(self, call: Call) -> None:
+        self._waiting.append(call)
+        if self._over is not None:
+            self._end(self._over)
+        else:
+            self._assign()
+
+    def _assign(self) -> None:
+        """Give what waits to who has most room."""
+        while self._waiting and self._client is not None:
+            best = max(self._workers.values(), key=RemoteWorker.room, default=None)
+            if best is None or best.room() < 1 or not self._is_alive(best):
+                return
+            call = self._waiting.popleft()
+            self._spawn(self._seal(call, self._try(best, self._work.new_key())))
+
+    def _is_alive(self, worker: RemoteWorker) -> bool:
+        return time.monotonic() - worker.heard_s <= self._table.patience_s
+
+    def _go_home(self, why: str) -> None:
+        """Have what waits sealed by this machine."""
+        assert self._local is not None
+        if not self._at_home:
+            self._notes.append(f"{why} This machine sealed by itself.")
+            self._at_home = True
+        seal = self._local()
+        while self._waiting:
+            call = self._waiting.popleft()
+            seal(call.batch).add_done_callback(partial(copy, call.future))
+
+    def _try(self, worker: RemoteWorker, key: str) -> Try:
+        attempt = Try(key, worker, self._loop.create_future())
+        worker.tries.add(attempt)
+        self._tries[key] = attempt
+        return attempt
+
+    def _forget(self, attempt: Try) -> None:
+        attempt.worker.tries.discard(attempt)
+        self._tries.pop(attempt.key, None)
+
+    async def _seal(self, call: Call, attempt: Try) -> None:
+        try:
+            packed = await asyncio.to_thread(self._work.call, attempt.key, call.batch)
+            answer = await self._asked(attempt, packed)
+            await self._judge(call, attempt, answer)
+        except asyncio.CancelledError:
+            call.future.set_exception(Unsealed("The connection to the scheduler was lost."))
+            raise
+        except Exception as error:  # noqa: BLE001 - the future hands it to who waits
+            call.future.set_exception(error)
+        finally:
+            self._forget(attempt)
+            self._assign()
+
+    async def _asked(self, attempt: Try, packed: bytes) -> Answer:
+        """The answer of its worker. Raises Unsealed when there will be none."""
+        task = self._client.submit(
+            n2s_seal,
+            packed,
+            key=attempt.key,
+            workers=[attempt.worker.address],
+            allow_other_workers=False,
+            pure=False,
+        )
+        result = asyncio.ensure_future(self._client.gather(task, direct=False))
+        try:
+            await asyncio.wait({result, attempt.lost}, return_when=asyncio.FIRST_COMPLETED)
+            if attempt.lost.done():
+                raise Unsealed(attempt.lost.result())
+            return open_answer(bytes_of(result))
+        finally:
+            result.cancel()
+            task.release()
+
+    async def _judge(self, call: Call, attempt: Try, answer: Answer) -> None:
+        """What an answer means for the batch and for the worker."""
+        worker = attempt.worker
+        if answer.kind is Kind.SEALED:
+            assert isinstance(answer.value, BatchResult)
+            await asyncio.gather(*attempt.told)
+            if await self._proves(worker, answer.value.objects):
+                call.future.set_result(answer.value)
+            else:
+                call.future.set_exception(Unsealed(f"{worker.name} stores elsewhere."))
+        elif answer.kind is Kind.FAILED:
+            assert isinstance(answer.value, N2sError)
+            call.future.set_exception(answer.value)
+        elif answer.kind is Kind.DIED:
+            self._notes.append(f"On {worker.name}: {answer.value}")
+            call.future.set_exception(Unsealed(str(answer.value)))
+        else:
+            await self._doubted(call, worker, answer)
+
+    async def _doubted(self, call: Call, worker: RemoteWorker, answer: Answer) -> None:
+        """It did not begin: if its view of the tree is wrong, it gets nothing more."""
+        why = str(answer.value)
+        if answer.kind is Kind.ANOTHER_TREE:
+            assert isinstance(answer.value, list)
+            why = await asyncio.to_thread(self._work.another_tree, answer.value)
+        if why:
+            self._refuse(worker, why)
+        else:
+            call.doubts += 1
+        if call.doubts > MOST_DOUBTS:
+            call.future.set_exception(Unsealed("The tree changes faster than it can be compared."))
+        else:
+            self._waiting.appendleft(call)
+
+    async def _proves(self, worker: RemoteWorker, objects: list[Any]) -> bool:
+        """Whether what it says that it stored is in our store; asked until that was shown once."""
+        async with worker.proving:
+            if worker.proven or not objects:
+                return True
+            why = await asyncio.to_thread(self._work.lacks, objects)
+            worker.proven = not why
+        if why:
+            self._refuse(worker, why)
+        return worker.proven
+
+    # -- segments ----------------------------------------------------------------------------------
+
+    def _hear(self, event: tuple[float, bytes]) -> None:
+        """Of segments of a large file; what a worker that was given up tells is not ours."""
+        key, told = open_told(event[1])
+        attempt = self._tries.get(key)
+        if attempt is not None and not attempt.lost.done():
+            attempt.told.append(self._spawn(self._pass_on(attempt.worker, told)))
+
+    async def _pass_on(self, worker: RemoteWorker, told: StoredSegments) -> None:
+        with contextlib.suppress(N2sError):  # the batch asks again, and says so
+            if await self._proves(worker, [told.stored]):
+                self._told.put(told)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,3 @@
+"""Which n2s this is."""
+
+__version__ = "0.1.0"
