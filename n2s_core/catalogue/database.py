@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress
+from n2s_core.errors import CatalogueError
 
 Row = tuple[Any, ...]
 
@@ -83,11 +84,7 @@ class Database(Protocol):
 def open_database(address: CatalogueAddress, *, read_only: bool = False) -> Database:
     """Open the one that is there. Raises CatalogueError."""
     if isinstance(address, PostgresqlAddress):
-        from n2s_core.catalogue.database_postgresql import (  # noqa: PLC0415 - psycopg is heavy
-            PostgresqlDatabase,
-        )
-
-        return PostgresqlDatabase(address, read_only=read_only)
+        return _postgresql(address, read_only=read_only)
     from n2s_core.catalogue.database_sqlite import SqliteDatabase  # noqa: PLC0415 - or sqlite3
 
     return SqliteDatabase(address, read_only=read_only)
@@ -96,9 +93,7 @@ def open_database(address: CatalogueAddress, *, read_only: bool = False) -> Data
 def create_database(address: CatalogueAddress) -> Database:
     """Make an empty one, and open it. Raises CatalogueError, also when there is one."""
     if isinstance(address, PostgresqlAddress):
-        from n2s_core.catalogue.database_postgresql import PostgresqlDatabase  # noqa: PLC0415
-
-        return PostgresqlDatabase(address, create=True)
+        return _postgresql(address, create=True)
     from n2s_core.catalogue.database_sqlite import SqliteDatabase  # noqa: PLC0415
 
     return SqliteDatabase(address, create=True)
@@ -113,7 +108,20 @@ def incarnation(address: CatalogueAddress) -> object:
         from n2s_core.catalogue.database_sqlite import file_at  # noqa: PLC0415
 
         return file_at(address)
-    from n2s_core.catalogue.database_postgresql import PostgresqlDatabase  # noqa: PLC0415
-
-    with PostgresqlDatabase(address, create=True) as db:
+    with _postgresql(address, create=True) as db:
         return db.incarnation()
+
+
+def _postgresql(
+    address: PostgresqlAddress, *, create: bool = False, read_only: bool = False
+) -> Database:
+    """Its adapter. Raises CatalogueError, also when the library that it needs is not there."""
+    try:
+        from n2s_core.catalogue.database_postgresql import PostgresqlDatabase  # noqa: PLC0415
+    except ImportError as error:
+        message = (
+            f"The catalogue {address} needs a library that is not installed ({error});"
+            " pip install 'n2s[postgresql]' brings it."
+        )
+        raise CatalogueError(message) from error
+    return PostgresqlDatabase(address, create=create, read_only=read_only)

@@ -38,7 +38,7 @@ _WHICH = "SELECT value FROM properties WHERE name = 'incarnation'"
 _END_THE_SILENT = (
     "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, properties p"
     " WHERE p.name = 'incarnation' AND a.backend_xid = p.xmax AND a.wait_event_type = 'Client'"
-    " AND a.state_change < clock_timestamp() - make_interval(secs => $1)"
+    " AND a.state_change < clock_timestamp() - make_interval(secs => $1::float8)"
 )
 
 
@@ -173,7 +173,7 @@ class PostgresqlDatabase:
                 self._roll_back()
                 if time.monotonic() > end:
                     raise
-                self._db.execute(_END_THE_SILENT, (BUSY_S // 2,))
+                self._db.execute(_END_THE_SILENT, (connecting.SILENT_S,))
             except errors.UndefinedTable:
                 self._roll_back()
                 raise CatalogueError(self._replaced()) from None

@@ -20,8 +20,10 @@ from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
 from n2s_core.catalogue_address import PostgresqlAddress
 from n2s_core.errors import CatalogueBusy, CatalogueError
 
-WAIT_S = 5
+WAIT_S: float = 3
 """So long one waits for a lock before it is asked whether who has it still lives."""
+SILENT_S: float = 10
+"""Who has a lock and says nothing for so long is disconnected, by the server after twice that."""
 CONNECT_S = 15
 KEPT = 4
 _OID_UNKNOWN = 0
@@ -31,8 +33,6 @@ _idle: dict[tuple[int, PostgresqlAddress], list[Connection]] = {}
 _lock = threading.Lock()
 _SETTINGS = {
     "synchronous_commit": "off",  # a durable transaction turns it on
-    "lock_timeout": f"{WAIT_S}s",
-    "idle_in_transaction_session_timeout": f"{4 * WAIT_S}s",
     "plan_cache_mode": "force_custom_plan",  # tables grow a thousandfold within one push
     "cursor_tuple_fraction": "1.0",  # who opens a stream reads all of it
     "jit": "off",
@@ -74,7 +74,11 @@ class _Whole(NumericBinaryLoader):
 
 def _connect(address: PostgresqlAddress) -> Connection:
     given = conninfo_to_dict(address.url)
-    settings = " ".join(f"-c {key}={value}" for key, value in _SETTINGS.items())
+    limits = {
+        "lock_timeout": f"{WAIT_S * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{2 * SILENT_S * 1000:.0f}",
+    }
+    settings = " ".join(f"-c {key}={value}" for key, value in (_SETTINGS | limits).items())
     own = {
         "options": f"{given.pop('options', '')} {settings} -c search_path={address.schema}".strip(),
         "client_encoding": "UTF8",

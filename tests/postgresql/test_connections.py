@@ -1,0 +1,149 @@
+"""Promise: nobody hangs because another stands still, and nothing confirmed is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from n2s_core.catalogue import postgresql_connection as connecting
+from n2s_core.catalogue.database import Database, open_database
+from n2s_core.catalogue_address import PostgresqlAddress, parse_address
+from n2s_core.errors import CatalogueError
+from tests.beside import beside, fill
+from tests.conftest import Dataset, MakeDataset
+from tests.postgresql.rows import add, note, paths
+from tests.servers.postgresql import Postgresql
+from tests.servers.postgresql import postgresql as server_of
+from tests.stopping import Standing
+
+
+def end_connections(postgresql: Postgresql) -> None:
+    """As an administrator, or a broken line, does it."""
+    postgresql.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'n2s' AND pid <> pg_backend_pid()"
+    )
+
+
+# -- who stands still ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says nothing for a second is taken to be gone."""
+    monkeypatch.setattr(connecting, "WAIT_S", 0.3)
+    monkeypatch.setattr(connecting, "SILENT_S", 1)
+
+
+@pytest.mark.parametrize("point", ["record-uncommitted:2", "finish-uncommitted"])
+def test_who_stands_still_in_a_transaction_keeps_nobody_out(
+    dataset: Dataset, make_dataset: MakeDataset, impatient: None, point: str
+) -> None:
+    other = beside(dataset, make_dataset)
+    fill(dataset, 1)
+    fill(other, 2)
+    with Standing(dataset, point) as first:
+        assert other.push().failures == []
+        other.assert_restores()
+        code, said = first.wake()
+        assert code != 0
+        assert "Run the command again" in said or "run the command again" in said
+    assert dataset.push().failures == []
+    own = dataset.facts().dataset_id.hex()
+    dataset.assert_restores(dataset.pull(), dataset.recover_py("--dataset", own))
+    assert dataset.push().changeset_id is None
+
+
+# -- connections and servers that end ------------------------------------------------------------
+
+
+def test_questions_are_asked_again_when_the_connection_ends(
+    address: PostgresqlAddress, postgresql: Postgresql
+) -> None:
+    with open_database(address) as db:
+        assert paths(db) == [b"first"]
+        end_connections(postgresql)
+        assert paths(db) == [b"first"]
+        end_connections(postgresql)
+        with db.transaction(durable=True):
+            add(db, b"second")
+        end_connections(postgresql)
+        assert paths(db) == [b"first", b"second"]
+
+
+def test_who_wrote_what_a_broken_server_may_have_lost_stops(
+    address: PostgresqlAddress, postgresql: Postgresql
+) -> None:
+    """Else the end of a push could be noted without its middle."""
+    with open_database(address) as db:
+        note(db, b"second")
+        end_connections(postgresql)
+        with pytest.raises(CatalogueError, match="goes on from what was noted"):
+            note(db, b"third")
+    with open_database(address) as db:
+        assert paths(db) == [b"first", b"second"]
+
+
+def cut_off(db: Database, postgresql: Postgresql, *, at_the_end: bool) -> None:
+    """A transaction whose connection ends before its last statement, or before it is confirmed."""
+    with db.transaction():
+        add(db, b"second")
+        end_connections(postgresql)
+        if not at_the_end:
+            add(db, b"third")
+
+
+@pytest.mark.parametrize(
+    ("at_the_end", "said"), [(False, "run the command again"), (True, "not known whether")]
+)
+def test_a_transaction_whose_connection_ends_is_not_done(
+    address: PostgresqlAddress, postgresql: Postgresql, at_the_end: bool, said: str
+) -> None:
+    with open_database(address) as db:
+        with pytest.raises(CatalogueError, match=said):
+            cut_off(db, postgresql, at_the_end=at_the_end)
+        assert paths(db) == [b"first"]
+
+
+def test_a_stream_whose_connection_ends_does_not_look_like_its_end(
+    address: PostgresqlAddress, postgresql: Postgresql
+) -> None:
+    with open_database(address) as db:
+        reading = db.stream("SELECT * FROM generate_series(1, 100000)")
+        assert next(reading) == (1,)
+        end_connections(postgresql)
+        with pytest.raises(CatalogueError):
+            list(reading)
+
+
+@pytest.fixture
+def careful() -> Iterator[Postgresql]:
+    """A server that has on the disk what it confirms, as servers do."""
+    with server_of(careful=True) as server:
+        yield server
+
+
+@pytest.mark.parametrize("point", ["batch-recorded:2", "head-stored"])
+def test_a_server_that_breaks_down_during_a_push_loses_nothing_for_the_next(
+    make_dataset: MakeDataset, careful: Postgresql, point: str
+) -> None:
+    made = make_dataset(prepare=False)
+    dataset = Dataset(made.base, made.root, made.store, made.config, url=careful.url())
+    dataset.init()
+    fill(dataset, 1)
+    with Standing(dataset, point) as first:
+        with careful.server.gone():
+            pass
+        code, said = first.wake()
+        assert code != 0
+        assert "was lost" in said
+    assert dataset.push().failures == []
+    dataset.assert_restores(dataset.pull(), dataset.recover_py())
+    assert [one.number for one in dataset.changesets()] == [1]
+    assert dataset.push().changeset_id is None
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    found = parse_address(f"postgresql:///n2s?host={tmp_path}", tmp_path)
+    with pytest.raises(CatalogueError, match=r"Is its server running"):
+        open_database(found)

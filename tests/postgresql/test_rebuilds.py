@@ -1,0 +1,64 @@
+"""Promise: a catalogue that is made anew takes the place of the old one at once."""
+
+import pytest
+
+from n2s_core.catalogue.database import open_database
+from n2s_core.catalogue_address import PostgresqlAddress
+from n2s_core.errors import CatalogueError, LeaseHeld
+from tests.beside import beside, fill
+from tests.conftest import Dataset, MakeDataset
+from tests.postgresql.rows import note
+from tests.servers.postgresql import Postgresql
+from tests.stopping import Standing
+
+
+def test_who_has_the_replaced_catalogue_open_writes_nothing_more(dataset: Dataset) -> None:
+    fill(dataset, 1)
+    dataset.push()
+    with open_database(dataset.address) as before, open_database(dataset.address) as reader:
+        reading = reader.stream("SELECT path FROM files ORDER BY path")
+        first = next(reading)
+        dataset.rebuild()
+        with pytest.raises(CatalogueError, match="was replaced or removed"):
+            note(before, b"late")
+        with pytest.raises(CatalogueError, match="was replaced or removed"):
+            next(before.stream("SELECT path FROM files"))
+        assert len([first, *reading]) == 52
+    dataset.rebuild()
+    dataset.assert_restores()
+
+
+def test_what_a_killed_rebuild_left_is_removed_by_the_next(
+    dataset: Dataset, postgresql: Postgresql
+) -> None:
+    fill(dataset, 1)
+    dataset.push()
+    assert isinstance(dataset.address, PostgresqlAddress)
+    name = dataset.address.schema
+    schemas = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", (name,)
+    with Standing(dataset, "rebuild-made", "rebuild") as first:
+        assert len(postgresql.ask(*schemas)) == 2
+        with pytest.raises(LeaseHeld, match="running"):
+            dataset.rebuild()
+        first.kill()
+        assert dataset.rebuild().problems == ()
+    assert postgresql.ask(*schemas) == [(name,)]
+    dataset.assert_restores()
+
+
+def test_a_rebuild_takes_all_datasets_that_share_the_catalogue(
+    dataset: Dataset, make_dataset: MakeDataset
+) -> None:
+    other = beside(dataset, make_dataset)
+    never_pushed = beside(other, lambda *words, **how: make_dataset("never", **how))
+    for number, one in enumerate((dataset, other)):
+        fill(one, number)
+        one.push()
+    dataset.rebuild()
+    for one in (dataset, other):
+        assert one.push().changeset_id is None
+        one.assert_restores()
+    assert never_pushed.facts().head_no == 0
+    dataset.forget_catalogue()
+    assert dataset.rebuild().problems == ()
+    other.assert_restores()
