@@ -6,13 +6,14 @@ RUN = .venv/bin/python -m
 # What the tests use of the machine, as package:command. A new rclone comes with pip, an old one here.
 TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr \
 	snapper:snapper btrbk:btrbk shellcheck:shellcheck systemd:systemd-analyze \
-	openssh-server:sshd rclone:/usr/bin/rclone
+	openssh-server:sshd rclone:/usr/bin/rclone postgresql
 
 .PHONY: help demo test test-zfs check torture bench bench-stores clean FORCE
 
 help:
 	@echo 'make demo    push a small tree twice, restore it, break it, recover it'
 	@echo 'make test    the test suite, with every real part that it needs (JOBS=2, ARGS="-k name")'
+	@echo '             N2S_TEST_CATALOGUE=postgresql: its catalogues are in PostgreSQL'
 	@echo 'make test-zfs  what needs a kernel with ZFS, here or in a virtual machine (slow)'
 	@echo 'make check   style, types, floors'
 	@echo 'make torture  kill, break and fill it for MINUTES=5, and count what is lost (SEED=1)'

@@ -26,6 +26,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from n2s_core.catalogue.lookups import BEGUN_LATER, ENDED
 from n2s_core.catalogue.postgresql_dialect import PATH, key_of
+from n2s_core.catalogue.views import postgresql_views, sqlite_views
 
 TABLES = MetaData()
 Number = BigInteger().with_variant(Integer, "sqlite")
@@ -346,7 +347,7 @@ def statements(dialect: Dialect) -> list[str]:
 
 def sqlite_statements() -> list[str]:
     """For SQLite."""
-    return statements(sqlite.dialect())
+    return statements(sqlite.dialect()) + sqlite_views()
 
 
 def postgresql_statements() -> list[str]:
@@ -360,4 +361,4 @@ def postgresql_statements() -> list[str]:
         columns = ", ".join(key_of(one) if one == PATH else one for one in keys)
         found.append(f"CREATE UNIQUE INDEX {table.name}_key ON {table.name} ({columns})")
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    return statements(dialect) + found
+    return statements(dialect) + found + postgresql_views()
