@@ -11,7 +11,7 @@ from n2s_core.app.pushing import PushOrder
 from n2s_core.app.unlocking import Unlocking, begin_early
 from n2s_core.app.workspace import Workspace
 from n2s_core.config import Config
-from n2s_core.errors import DiscoveryError, KeyProblem, N2sError, UsageError
+from n2s_core.errors import DiscoveryError, KeyProblem, N2sError, Unfit, UsageError
 from n2s_core.excludes import Excludes
 from n2s_core.model import Report, Source
 from n2s_core.plugins import Host
@@ -21,7 +21,7 @@ from n2s_core.walking import Walk
 
 DEFAULT = "watch"
 FIRST_PAUSE_S = 5.0
-WILL_NOT_PASS = (UsageError, KeyProblem, DiscoveryError)
+WILL_NOT_PASS = (UsageError, KeyProblem, DiscoveryError, Unfit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,21 @@ def test_a_lease_that_is_held_is_waited_for(watching: Watching) -> None:
     assert watching.ended() == 0
 
 
+def test_a_catalogue_that_was_moved_ends_it_and_the_next_one_goes_on(watching: Watching) -> None:
+    (watching.root / "f").write_text("1")
+    watching.start()
+    watching.caught_up()
+    program = watching.program
+    words = ("catalogue", "copy", program.catalogue, watching.base / "new.db", "--switch")
+    program.run(*words)
+    (watching.root / "f").write_text("after it was moved")
+    assert watching.ended() == 2
+    assert watching.said("was moved to")
+    watching.start("--once")
+    assert watching.ended() == 0
+    watching.assert_restores()
+
+
 def test_a_stop_breaks_off_a_push_that_does_not_end(watching: Watching) -> None:
     with (watching.root / "endless").open("wb") as file:
         file.truncate(1 << 42)
