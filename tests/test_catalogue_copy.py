@@ -22,7 +22,7 @@ from n2s_core.errors import CatalogueError, LeaseHeld, Outgrown, Unfit
 from n2s_core.model import Progress
 from tests.conftest import environment, quiet
 from tests.kept_catalogues import load, rows
-from tests.servers.postgresql import Postgresql, postgresql
+from tests.servers.postgresql import Postgresql
 
 POINTS = (
     ("copy-begun", "file"),
@@ -40,13 +40,6 @@ SMALL = 1 << 15
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 BYTES = st.binary(max_size=40) | st.sampled_from([b"", b"\0", b"\xff\xfe\n", b"a/b" * 900])
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-
-
-@pytest.fixture(name="server", scope="module")
-def running_server() -> Iterator[Postgresql]:
-    """A PostgreSQL for these tests."""
-    with postgresql() as server:
-        yield server
 
 
 def values_of(column: "Column[Any]") -> st.SearchStrategy[Any]:
@@ -134,10 +127,14 @@ def catalogue_with_rows(tmp_path: Path) -> Path:
 )
 @given(found=contents())
 def test_from_a_file_to_a_server_and_back_nothing_changes(
-    found: dict[str, list[tuple[Any, ...]]], server: Postgresql, tmp_path_factory: Any
+    found: dict[str, list[tuple[Any, ...]]], postgresql: Postgresql, tmp_path_factory: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("copy")
-    first, second, last = make(folder / "1.db"), parse_address(server.url(), folder), folder / "2"
+    first, second, last = (
+        make(folder / "1.db"),
+        parse_address(postgresql.url(), folder),
+        folder / "2",
+    )
     fill(first, found)
     done = copy(first, second)
     assert {name: done.rows[name] for name in found} == {
@@ -178,7 +175,7 @@ def test_a_table_of_many_pages_is_whole(
 
 
 def test_texts_with_nul_get_another_character_on_a_server_and_are_counted(
-    source: Path, server: Postgresql, tmp_path: Path
+    source: Path, postgresql: Postgresql, tmp_path: Path
 ) -> None:
     with sqlite3.connect(source) as db:
         db.execute("UPDATE files SET user_name = 'a' || char(0) || 'b' WHERE path = X'FFFE'")
@@ -187,7 +184,7 @@ def test_texts_with_nul_get_another_character_on_a_server_and_are_counted(
     assert changed
     assert copy(source, tmp_path / "file.db").changed_texts == 0
     assert content(tmp_path / "file.db") == content(source)
-    target = parse_address(server.url(), tmp_path)
+    target = parse_address(postgresql.url(), tmp_path)
     assert copy(source, target).changed_texts == changed
     with open_database(target) as copied:
         found = copied.all("SELECT user_name FROM files WHERE path = ?", (b"\xff\xfe",))
@@ -196,10 +193,10 @@ def test_texts_with_nul_get_another_character_on_a_server_and_are_counted(
 
 @pytest.mark.parametrize(("point", "kind"), POINTS)
 def test_a_copy_that_is_killed_is_none_or_whole(
-    point: str, kind: str, source: Path, server: Postgresql, tmp_path: Path
+    point: str, kind: str, source: Path, postgresql: Postgresql, tmp_path: Path
 ) -> None:
     before = content(source)
-    where = str(tmp_path / "target.db") if kind == "file" else server.url()
+    where = str(tmp_path / "target.db") if kind == "file" else postgresql.url()
     target = parse_address(where, tmp_path)
     code = (
         "import sys; from pathlib import Path; from n2s_core.catalogue.copying import copy\n"
@@ -261,9 +258,9 @@ def test_a_row_that_comes_out_otherwise_is_found(
 
 @pytest.mark.parametrize("kind", ["file", "server"])
 def test_what_is_at_the_target_already_stays(
-    kind: str, source: Path, server: Postgresql, tmp_path: Path
+    kind: str, source: Path, postgresql: Postgresql, tmp_path: Path
 ) -> None:
-    where = str(tmp_path / "target.db") if kind == "file" else server.url()
+    where = str(tmp_path / "target.db") if kind == "file" else postgresql.url()
     target = parse_address(where, tmp_path)
     Catalogue.create(target, store_id=b"t" * 16, store_url="file:/y").close()
     with pytest.raises(CatalogueError, match=r"There is a catalogue at .* already"):
@@ -327,11 +324,11 @@ def test_nobody_gets_a_lease_or_writes_while_it_is_copied(
 
 @pytest.mark.parametrize("kind", ["file", "server"])
 def test_who_had_opened_a_catalogue_that_was_moved_gets_no_lease(
-    kind: str, source: Path, server: Postgresql, tmp_path: Path
+    kind: str, source: Path, postgresql: Postgresql, tmp_path: Path
 ) -> None:
     first: CatalogueAddress = source
     if kind == "server":
-        first = parse_address(server.url(), tmp_path)
+        first = parse_address(postgresql.url(), tmp_path)
         copy(source, first)
     target = tmp_path / "target.db"
     with Catalogue(first) as late:

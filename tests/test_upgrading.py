@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,16 @@ from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress, pars
 from n2s_core.errors import CatalogueError, LeaseHeld, Outgrown, Unfit
 from tests.conftest import environment
 from tests.kept_catalogues import VERSIONS, load, rows, shape
-from tests.servers.postgresql import Postgresql, postgresql
+from tests.servers.postgresql import Postgresql
 
 OLDER = [version for version in VERSIONS if version < VERSION]
 POINTS = ("upgrade-step", "upgrade-uncommitted", "upgraded")
 
 
-@pytest.fixture(name="server", scope="module")
-def running_server() -> Iterator[Postgresql]:
-    """A PostgreSQL for these tests."""
-    with postgresql() as server:
-        yield server
-
-
 @pytest.fixture(name="on_server")
-def catalogue_on_a_server(server: Postgresql, tmp_path: Path) -> PostgresqlAddress:
+def catalogue_on_a_server(postgresql: Postgresql, tmp_path: Path) -> PostgresqlAddress:
     """One that this version made, and that says that it is of version 1."""
-    address = parse_address(server.url(), tmp_path)
+    address = parse_address(postgresql.url(), tmp_path)
     assert isinstance(address, PostgresqlAddress)
     with Catalogue.create(address, store_id=b"s" * 16, store_url="file:/x") as catalogue:
         catalogue.add_dataset(b"d" * 16, "d")
@@ -278,7 +270,7 @@ def test_who_had_opened_it_before_gets_no_lease_afterwards(
 
 
 def test_one_on_a_server_is_upgraded_to_the_shape_of_a_new_one(
-    on_server: PostgresqlAddress, server: Postgresql, tmp_path: Path
+    on_server: PostgresqlAddress, postgresql: Postgresql, tmp_path: Path
 ) -> None:
     with pytest.raises(Outgrown, match="catalogue upgrade"):
         Catalogue(on_server)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from n2s_core.catalogue.database import open_database
 from n2s_core.catalogue.versions import VERSION
+from n2s_core.catalogue_address import parse_address
 from tests.cli.program import Make, Program
 from tests.kept.make import PASSPHRASE
 from tests.kept_catalogues import VERSIONS, rows, states, unpack
+from tests.servers.postgresql import Postgresql
 from tests.trees import as_json, describe, differences
 
 OLDER = [version for version in VERSIONS if version < VERSION]
@@ -186,3 +189,51 @@ def test_a_configuration_that_cannot_be_edited_is_said_before_anything_is_copied
     assert f'url = "{tmp_path / "copy.db"}"' in said
     assert not (tmp_path / "copy.db").exists()
     assert victim.run("status").code == 0
+
+
+def test_a_dataset_moves_to_a_server_and_back(
+    victim: Program, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    url = postgresql.url()
+    listed = victim.json("list")
+    done = victim.json("catalogue", "copy", victim.catalogue, url, "--switch")
+    assert done["target"] == url
+    assert url in victim.config.read_text()
+    found = victim.json("catalogue", "info")
+    assert found["kind"].startswith("PostgreSQL")
+    assert (found["address"], found["version"], found["estimated"]) == (url, VERSION, [])
+    own = {"leases": 0, "properties": 0}
+    assert found["rows"] | own == done["tables"] | own
+    assert found["size_bytes"] > 0
+    assert victim.json("list") == listed
+    (victim.root / "on the server").write_bytes(b"\0" * 100)
+    assert victim.json("push")["written"] >= 1
+    assert "was moved to " in victim.run("catalogue", "copy", victim.catalogue, "x", code=2).err
+
+    back = tmp_path / "back.db"
+    assert victim.json("catalogue", "copy", url, back, "--switch")["target"] == str(back)
+    (victim.root / "on the server").unlink()
+    assert victim.json("push")["removed"] == 1
+    target = tmp_path / "restored"
+    victim.json("pull", "--target-path", target)
+    ignore = frozenset({b".n2s"})
+    assert differences(describe(victim.root, ignore=ignore), describe(target, ignore=ignore)) == []
+    assert victim.json("verify", "--data")["damaged"] == []
+    old = tmp_path / "old.toml"
+    root = f'root = "{victim.root}"\n'
+    text = victim.config.read_text().replace("[dataset]\n", "[dataset]\n" + root)
+    old.write_text(text.replace(str(back), url))
+    assert "(a file on " in victim.run("-c", old, "push", code=2, cwd=tmp_path).err
+
+
+def test_one_on_a_server_is_upgraded_by_command_alone(
+    victim: Program, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    url = postgresql.url()
+    victim.json("catalogue", "copy", victim.catalogue, url, "--switch")
+    with open_database(parse_address(url, tmp_path)) as db, db.transaction():
+        db.execute("DROP TABLE alembic_version")
+        db.execute("UPDATE properties SET value = ? WHERE name = 'schema_version'", (b"1",))
+    assert "Run 'n2s catalogue upgrade'" in victim.json("push", code=2)["error"]
+    assert victim.json("catalogue", "upgrade")["was_version"] == 1
+    assert victim.json("push")["catalogue_upgraded"] is False
