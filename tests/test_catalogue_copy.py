@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, LargeBinary, SmallInteger, Table
 
 from n2s_core.catalogue import copying, schema
+from n2s_core.catalogue import postgresql_connection as connecting
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.database import open_database
 from n2s_core.catalogue_address import CatalogueAddress, parse_address
@@ -341,6 +343,31 @@ def test_who_had_opened_a_catalogue_that_was_moved_gets_no_lease(
             again(first)
     with Catalogue(target) as catalogue:
         catalogue.leases.acquire(1)
+
+
+def test_a_server_does_not_take_a_slow_copy_for_one_that_is_gone(
+    source: Path, postgresql: Postgresql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = parse_address(postgresql.url(), tmp_path)
+    copy(source, first)
+    limit = {**connecting._SETTINGS, "idle_in_transaction_session_timeout": "1500ms"}
+    monkeypatch.setattr(connecting, "_SETTINGS", limit)
+    connecting.close_idle(first)  # type: ignore[arg-type]
+
+    def slow(progress: Progress) -> None:
+        if progress.what == "copying files":
+            time.sleep(2.5)
+
+    def slow_copy() -> None:
+        copying.copy(first, tmp_path / "target.db", moving=True, report=slow)
+
+    with pytest.raises(CatalogueError, match="was lost"):
+        slow_copy()
+    assert not (tmp_path / "target.db").exists()
+    Catalogue(first).close()
+    monkeypatch.setattr(copying, "ASKED_EVERY_S", 0.1)
+    slow_copy()
+    assert content(tmp_path / "target.db") == content(source)
 
 
 def test_a_catalogue_of_an_older_version_is_not_copied(tmp_path: Path) -> None:

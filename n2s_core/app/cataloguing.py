@@ -100,7 +100,8 @@ def address_of(where: str | None, config: Path | None) -> CatalogueAddress:
     """The catalogue at an address, relative to the current directory, or of the configuration."""
     if where is None:
         return configuration.chosen(config).catalogue_address
-    return parse_address(where, Path.cwd())
+    found = parse_address(where, Path.cwd())
+    return found.parent.resolve() / found.name if isinstance(found, Path) else found
 
 
 def info(where: str | None = None, config: Path | None = None) -> CatalogueAnswer:

@@ -4,6 +4,7 @@ Imported by who copies only, because the tables are declared with SQLAlchemy.
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from n2s_core.model import Progress, Report
 AT_ONCE = 10_000
 """So many rows, or so many bytes, are in memory and in one transaction of the target."""
 BYTES_AT_ONCE = 8 << 20
+ASKED_EVERY_S = 3
 NUL, INSTEAD = "\0", "\N{REPLACEMENT CHARACTER}"
 OWN_PROPERTIES = frozenset({SCHEMA_VERSION, MOVED_TO, "incarnation"})
 """What a copy does not take over: it has its own."""
@@ -106,7 +108,8 @@ def copy(
         with Held(db) as held, db.transaction(durable=True):
             held.guard()
             try:
-                copied = _Copy(db, target, report).run()
+                with _Alive(db) as alive:
+                    copied = _Copy(db, target, alive, report).run()
             except BaseException:
                 _discard(target)
                 raise
@@ -162,11 +165,57 @@ def _flush_folder(path: Path) -> None:
     os.close(folder)
 
 
+class _Alive:
+    """Asks the source something now and then, whatever is waited for elsewhere.
+
+    Its server disconnects who is in a transaction and silent for long, because it may be gone. A
+    context manager around all that does not use this connection otherwise.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._error: CatalogueError | None = None
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alive", daemon=True)
+
+    def __enter__(self) -> "_Alive":
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, and wait until it has ended."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(ASKED_EVERY_S):
+            try:
+                self.ask()
+            except CatalogueError as error:
+                self._error = error
+                return
+
+    def ask(self) -> None:
+        """Raises CatalogueError when the transaction is over."""
+        with self._lock:
+            self._db.one("SELECT 1")
+
+    def check(self) -> None:
+        """Raises the CatalogueError that it met."""
+        if self._error is not None:
+            raise self._error
+
+
 class _Copy:
     """One copy into an empty database."""
 
-    def __init__(self, source: Database, target: CatalogueAddress, report: Report) -> None:
+    def __init__(
+        self, source: Database, target: CatalogueAddress, alive: _Alive, report: Report
+    ) -> None:
         self._source = source
+        self._alive = alive
         self._target = target
         self._report = report
         self._without_nul = isinstance(target, PostgresqlAddress)
@@ -186,6 +235,7 @@ class _Copy:
                 crash_point("copy-table")
                 self._compare(table, db, wanted)
             db.settle()
+            self._alive.ask()  # or somebody may have written what is not in the copy
             self._finish(db)
         if isinstance(self._target, Path):
             _flush_folder(self._target)
@@ -213,8 +263,7 @@ class _Copy:
             raise CatalogueError(message)
 
     def _tick(self, what: str, rows: int) -> None:
-        """Tell, and let the server of the source see that its transaction is alive."""
-        self._source.one("SELECT 1")
+        self._alive.check()
         self._report(Progress(what, rows, 0))
 
     def _finish(self, db: Database) -> None:

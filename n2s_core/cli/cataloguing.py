@@ -22,11 +22,11 @@ def catalogue_command(
     address: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ADDRESS|FROM]", parser=str, help="Another catalogue than the configured one."
+            metavar="ADDRESS", parser=str, help="Another catalogue than the configured one."
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Argument(metavar="[TO]", parser=str, help="copy: where to.")
+        str | None, typer.Argument(metavar="TO", parser=str, help="copy: from ADDRESS to here.")
     ] = None,
     *,
     dry_run: Annotated[
@@ -88,7 +88,7 @@ def _say_copied(out: Output, done: "CopyAnswer") -> None:
         count = sum(done.rows.values())
         out.summary(f"{count} rows copied to {done.target} and compared, {done.seconds:.1f} s")
         if done.switched is not None:
-            out.summary(f"{done.switched} names it now")
+            out.summary(f"{done.switched} names it now; {done.source} tells whoever opens it")
     for note in done.notes:
         out.note(note)
 

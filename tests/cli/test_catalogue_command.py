@@ -85,8 +85,10 @@ def test_the_catalogue_at_an_address_needs_no_configuration(
     victim: Program, tmp_path: Path
 ) -> None:
     shutil.copy(victim.catalogue, tmp_path / "a b.db")
-    for address in ("a b.db", "sqlite:a b.db", str(tmp_path / "a b.db")):
+    (tmp_path / "below").mkdir()
+    for address in ("a b.db", "sqlite:a b.db", "below/../a b.db", str(tmp_path / "a b.db")):
         said = victim.run("catalogue", "info", address, cwd=tmp_path).out
+        assert said.startswith(f"{tmp_path / 'a b.db'}: SQLite")
         assert f"version {VERSION}" in said
         assert "changesets" in said
 
