@@ -18,9 +18,9 @@ _TREE = f"SELECT {FILE_COLUMNS} FROM files WHERE {_AT}"  # noqa: S608 - only con
 SHORTEST_PREFIX = 4
 _NAMES = "SELECT path, valid_from FROM files WHERE dataset_no = ? AND path >= ? AND valid_from <= ?"
 _DIFFERENT = (
-    f"SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND valid_to > ? AND valid_to <= ?"  # noqa: S608 - only constants
+    f"SELECT {FILE_COLUMNS} FROM files WHERE +dataset_no = ? AND valid_to > ? AND valid_to <= ?"  # noqa: S608 - only constants
     f" AND {ENDED} AND valid_from <= ?"
-    f" UNION ALL SELECT {FILE_COLUMNS} FROM files WHERE dataset_no = ? AND valid_from > ?"
+    f" UNION ALL SELECT {FILE_COLUMNS} FROM files WHERE +dataset_no = ? AND valid_from > ?"
     f" AND valid_from <= ? AND {BEGUN_LATER} AND valid_to > ? ORDER BY path, valid_from"
 )
 _PARTS = {
