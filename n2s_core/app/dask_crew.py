@@ -3,19 +3,19 @@
 import os
 import queue
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from n2s_core.app.dask_parts import exposure, require_dask
+from n2s_core.app.dask_tries import Home
 from n2s_core.app.remote_work import RemoteWork
 from n2s_core.app.sealing_call import SealingCall
 from n2s_core.app.serving import is_shared_catalogue
 from n2s_core.app.workspace import Workspace
 from n2s_core.errors import ConfigError
 from n2s_core.flows.dispatch import Workers
-from n2s_core.jobs import Batch, BatchResult, SealSetting, StoredSegments
+from n2s_core.jobs import SealSetting, StoredSegments
 from n2s_core.ports import Executor
 from n2s_core.relpath import show
 
@@ -32,6 +32,7 @@ class DaskCrew:
     told: "queue.SimpleQueue[StoredSegments]"
     notes: list[str]
     local: Callable[[], Executor]
+    local_width: int
     _pool: "DaskPool | None" = field(default=None)
 
     def workers(self, setting: SealSetting, call: SealingCall) -> Workers | None:
@@ -73,12 +74,10 @@ class DaskCrew:
             if warning:
                 self.notes.append(warning)
 
-            def at_home() -> Callable[[Batch], "Future[BatchResult]"]:
-                executor = self.local()
-                return lambda batch: executor.submit(call, batch)
-
-            local = at_home if table.fallback else None
-            self._pool = DaskPool(table, work, self.told, self.notes, local)
+            home = None
+            if table.fallback:
+                home = Home(lambda batch: self.local().submit(call, batch), self.local_width)
+            self._pool = DaskPool(table, work, self.told, self.notes, home)
             self.stack.callback(self._pool.shutdown)
         return self._pool
 

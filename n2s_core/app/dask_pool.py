@@ -20,24 +20,25 @@ from distributed import Client
 
 from n2s_core.app.dask_parts import security_of
 from n2s_core.app.dask_seal import n2s_seal
-from n2s_core.app.dask_tries import Call, RemoteWorker, Try, bytes_of, copy
+from n2s_core.app.dask_tries import Call, Home, RemoteWorker, Try, bytes_of, copy, nobody
 from n2s_core.app.remote_terms import PLUGIN, TOPIC, Answer, Kind, open_answer, open_told
 from n2s_core.app.remote_work import RemoteWork
 from n2s_core.errors import N2sError, Unsealed, WorkersError
-from n2s_core.jobs import Batch, BatchResult, StoredSegments
+from n2s_core.jobs import BatchResult, StoredSegments
 from n2s_core.workers import WorkersTable
 
 LOOK_S = 0.5
 CLOSE_S = 5.0
 MOST_DOUBTS = 5
+MOST_DEATHS = 3
 SHOWN = 5
 
 
 class DaskPool(Executor):
     """Gives batches to workers until it is shut down. `told` gets segments of large files.
 
-    `notes` gets sentences for the user. `local()` is who seals when there is no worker for as long
-    as the patience lasts, None: nobody, and the push ends.
+    `notes` gets sentences for the user. `home` is who seals when there is no worker for as long as
+    the patience lasts, None: nobody, and the push ends.
     """
 
     def __init__(
@@ -46,14 +47,14 @@ class DaskPool(Executor):
         work: RemoteWork,
         told: "queue.SimpleQueue[StoredSegments]",
         notes: list[str],
-        local: Callable[[], Callable[[Batch], "Future[BatchResult]"]] | None,
+        home: Home | None,
     ) -> None:
         """Connects; returns when it is known which workers there are. Raises WorkersError."""
         self._table = table
         self._work = work
         self._told = told
         self._notes = notes
-        self._local = local
+        self._home = home
         self._waiting: deque[Call] = deque()
         self._workers: dict[str, RemoteWorker] = {}
         self._tries: dict[str, Try] = {}
@@ -72,7 +73,7 @@ class DaskPool(Executor):
         self._thread = threading.Thread(target=self._run, name="dask-pool", daemon=True)
         self._thread.start()
         self._ready.wait()
-        if self._over is not None and self._local is None:
+        if self._over is not None and self._home is None:
             self.shutdown()
             raise self._over
 
@@ -81,7 +82,8 @@ class DaskPool(Executor):
     def width(self) -> int:
         """How many batches can be worked on at once, now; at least one."""
         workers = list(self._workers.values())
-        return max(1, sum(one.threads for one in workers if one.accepted and not one.leaves))
+        there = sum(one.threads for one in workers if one.accepted and not one.leaves)
+        return max(1, there, self._home.width if self._home is not None and self._at_home else 0)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Have the batch sealed by a worker; what `fn` would do, they do."""
@@ -128,7 +130,7 @@ class DaskPool(Executor):
                 " 'dask scheduler'? What was recorded is kept; push again."
             )
             self._end(WorkersError(message))
-        if self._local is not None:
+        if self._home is not None:
             await self._stop.wait()
         self._end(WorkersError("The push has ended."))
 
@@ -162,7 +164,7 @@ class DaskPool(Executor):
         for worker in list(self._workers.values()):
             self._lose(worker, str(error))
         self._workers.clear()
-        if self._local is not None and not self._stop.is_set():
+        if self._home is not None and not self._stop.is_set():
             self._go_home(str(error))
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
@@ -235,35 +237,30 @@ class DaskPool(Executor):
             if not attempt.lost.done():
                 attempt.lost.set_result(why)
 
-    def _usable(self) -> bool:
-        now_s, patience_s = time.monotonic(), self._table.patience_s
-        return any(
-            one.accepted is not False and not one.leaves and now_s - one.heard_s <= patience_s
-            for one in self._workers.values()
-        )
+    def _has_nobody(self) -> bool:
+        return all(one.accepted is False for one in self._alive())
 
     def _judge_patience(self, now_s: float) -> None:
         """Without any worker: wait, then go home or give up."""
-        if not self._waiting or self._usable():
+        if not self._has_nobody():
+            self._at_home = False
+        if not self._waiting or not self._has_nobody():
             self._without_since = None
             return
         if self._without_since is None:
             self._without_since = now_s
         if now_s - self._without_since <= self._table.patience_s:
             return
-        scheduler, patience = self._table.scheduler, self._table.patience
-        why = f"No worker of this dataset could be used at {scheduler} for {patience}"
-        if self._refused:
-            why += f" (refused: {'; '.join(self._refused[:SHOWN])})"
-        elif self._others:
-            why += f" (there are some of {', '.join(sorted(self._others)[:SHOWN])})"
-        if self._local is not None:
-            self._go_home(f"{why}.")
+        why = nobody(self._table, self._refused, self._others)
+        if self._home is not None:
+            self._go_home(why)
             return
-        message = f"{why}. Start 'n2s worker' there, or set fallback = true under [workers]."
+        error = WorkersError(
+            f"{why} Start 'n2s worker' there, or set fallback = true under [workers]."
+        )
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
-            call.future.set_exception(WorkersError(message))
+            call.future.set_exception(error)
 
     # -- batches -----------------------------------------------------------------------------------
 
@@ -271,28 +268,32 @@ class DaskPool(Executor):
         self._waiting.append(call)
         if self._over is not None:
             self._end(self._over)
+        elif self._at_home and self._has_nobody():
+            self._go_home("")
         else:
             self._assign()
 
     def _assign(self) -> None:
         """Give what waits to who has most room."""
         while self._waiting and self._client is not None:
-            best = max(self._workers.values(), key=RemoteWorker.room, default=None)
-            if best is None or best.room() < 1 or not self._is_alive(best):
+            best = max(self._alive(), key=RemoteWorker.fitness, default=None)
+            if best is None or best.room() < 1:
                 return
             call = self._waiting.popleft()
             self._spawn(self._seal(call, self._try(best, self._work.new_key())))
 
-    def _is_alive(self, worker: RemoteWorker) -> bool:
-        return time.monotonic() - worker.heard_s <= self._table.patience_s
+    def _alive(self) -> list[RemoteWorker]:
+        """Those that were heard of within the patience, and stay."""
+        since_s = time.monotonic() - self._table.patience_s
+        return [one for one in self._workers.values() if not one.leaves and one.heard_s >= since_s]
 
     def _go_home(self, why: str) -> None:
-        """Have what waits sealed by this machine."""
-        assert self._local is not None
+        """Have what waits sealed by this machine, because of `why`, which is said once."""
+        assert self._home is not None
         if not self._at_home:
             self._notes.append(f"{why} This machine sealed by itself.")
             self._at_home = True
-        seal = self._local()
+        seal = self._home.seal
         while self._waiting:
             call = self._waiting.popleft()
             seal(call.batch).add_done_callback(partial(copy, call.future))
@@ -331,7 +332,7 @@ class DaskPool(Executor):
             allow_other_workers=False,
             pure=False,
         )
-        result = asyncio.ensure_future(self._client.gather(task, direct=False))
+        result = asyncio.ensure_future(task.result())
         try:
             await asyncio.wait({result, attempt.lost}, return_when=asyncio.FIRST_COMPLETED)
             if attempt.lost.done():
@@ -356,6 +357,9 @@ class DaskPool(Executor):
             call.future.set_exception(answer.value)
         elif answer.kind is Kind.DIED:
             self._notes.append(f"On {worker.name}: {answer.value}")
+            worker.deaths += 1
+            if worker.deaths == MOST_DEATHS:
+                self._refuse(worker, f"its processes died {MOST_DEATHS} times.")
             call.future.set_exception(Unsealed(str(answer.value)))
         else:
             await self._doubted(call, worker, answer)

@@ -1,11 +1,15 @@
 """What is under way at workers of Dask, and how it ends."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from n2s_core.errors import Unsealed
 from n2s_core.jobs import Batch, BatchResult
+from n2s_core.workers import WorkersTable
+
+SHOWN = 5
 
 
 @dataclass(eq=False, slots=True)
@@ -29,12 +33,18 @@ class RemoteWorker:
     accepted: bool | None = None
     leaves: bool = False
     proven: bool = False
+    deaths: int = 0
     proving: asyncio.Lock = field(default_factory=asyncio.Lock)
     tries: "set[Try]" = field(default_factory=set)
 
     def room(self) -> int:
         """How many more batches it can work on at once."""
-        return self.threads - len(self.tries) if self.accepted and not self.leaves else 0
+        return self.threads - len(self.tries) if self.accepted else 0
+
+    def fitness(self) -> tuple[bool, int, int]:
+        """The highest is asked first: with room, whose processes do not die, with most room."""
+        room = self.room()
+        return room > 0, -self.deaths, room
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +55,24 @@ class Try:
     worker: RemoteWorker
     lost: "asyncio.Future[str]"
     told: "list[asyncio.Task[None]]" = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The processes of the machine that pushes; `seal` starts them when it is called first."""
+
+    seal: Callable[[Batch], "Future[BatchResult]"]
+    width: int
+
+
+def nobody(table: WorkersTable, refused: list[str], others: set[str]) -> str:
+    """That no worker could be used, and what is known of those that there are."""
+    why = f"No worker of this dataset could be used at {table.scheduler} for {table.patience}"
+    if refused:
+        return f"{why} (refused: {'; '.join(refused[:SHOWN])})."
+    if others:
+        return f"{why} (there are some of {', '.join(sorted(others)[:SHOWN])})."
+    return f"{why}."
 
 
 def copy(future: "Future[BatchResult]", done: "Future[BatchResult]") -> None:

@@ -232,7 +232,8 @@ class _Crew:
         if space.config.workers.executor == DASK:
             from n2s_core.app.dask_crew import DaskCrew  # noqa: PLC0415 - for few
 
-            crew = DaskCrew(space, self._stack, self._told, self.notes, self._executor)  # type: ignore[arg-type]
+            width = worker_count(space.config)
+            crew = DaskCrew(space, self._stack, self._told, self.notes, self._executor, width)  # type: ignore[arg-type]
             found = crew.workers(setting, call)
             if found is not None:
                 return found
