@@ -19,9 +19,10 @@ from typing import Any
 from distributed import Client
 
 from n2s_core.app.dask_parts import security_of
+from n2s_core.app.dask_roster import Roster
 from n2s_core.app.dask_seal import n2s_seal
-from n2s_core.app.dask_tries import Call, Home, RemoteWorker, Try, bytes_of, copy, nobody
-from n2s_core.app.remote_terms import PLUGIN, TOPIC, Answer, Kind, open_answer, open_told
+from n2s_core.app.dask_tries import Call, Home, RemoteWorker, Try, bytes_of, copy
+from n2s_core.app.remote_terms import TOPIC, Answer, Kind, open_answer, open_told
 from n2s_core.app.remote_work import RemoteWork
 from n2s_core.errors import N2sError, Unsealed, WorkersError
 from n2s_core.jobs import BatchResult, StoredSegments
@@ -31,7 +32,6 @@ LOOK_S = 0.5
 CLOSE_S = 5.0
 MOST_DOUBTS = 5
 MOST_DEATHS = 3
-SHOWN = 5
 
 
 class DaskPool(Executor):
@@ -56,11 +56,9 @@ class DaskPool(Executor):
         self._notes = notes
         self._home = home
         self._waiting: deque[Call] = deque()
-        self._workers: dict[str, RemoteWorker] = {}
+        self._roster = Roster(table, work.terms.dataset_id, notes)
         self._tries: dict[str, Try] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._others: set[str] = set()
-        self._refused: list[str] = []
         self._without_since: float | None = None
         self._over: N2sError | None = None
         self._at_home = False
@@ -81,9 +79,8 @@ class DaskPool(Executor):
 
     def width(self) -> int:
         """How many batches can be worked on at once, now; at least one."""
-        workers = list(self._workers.values())
-        there = sum(one.threads for one in workers if one.accepted and not one.leaves)
-        return max(1, there, self._home.width if self._home is not None and self._at_home else 0)
+        home = self._home.width if self._home is not None and self._at_home else 0
+        return max(1, self._roster.width(), home)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Have the batch sealed by a worker; what `fn` would do, they do."""
@@ -161,9 +158,8 @@ class DaskPool(Executor):
     def _end(self, error: N2sError) -> None:
         """From here on nobody on another machine seals."""
         self._over = error
-        for worker in list(self._workers.values()):
+        for worker in self._roster.clear():
             self._lose(worker, str(error))
-        self._workers.clear()
         if self._home is not None and not self._stop.is_set():
             self._go_home(str(error))
         waiting, self._waiting = self._waiting, deque()
@@ -176,39 +172,12 @@ class DaskPool(Executor):
         """Compare what the scheduler says with what is known. Raises OSError."""
         found = await asyncio.wait_for(self._client.scheduler.identity(), self._table.patience_s)
         there = found["workers"]
-        for address, about in there.items():
-            facts = about.get(PLUGIN)
-            if facts is None:
-                continue
-            if facts["dataset_id"] != self._work.terms.dataset_id:
-                self._others.add(facts["dataset"])
-                continue
-            self._meet(address, about)
-        now_s = time.monotonic()
-        for worker in list(self._workers.values()):
-            silent = now_s - worker.heard_s > self._table.patience_s
-            if worker.address not in there:
-                del self._workers[worker.address]
-                self._lose(worker, f"The worker {worker.name} went away.")
-            elif silent and worker.tries:
-                why = f"The worker {worker.name} has said nothing for {self._table.patience}."
-                self._notes.append(f"{why} Its batch was given to another one.")
-                self._lose(worker, why)
-        self._assign()
-        self._judge_patience(now_s)
-
-    def _meet(self, address: str, about: dict[str, Any]) -> None:
-        worker = self._workers.get(address)
-        if worker is None:
-            name = f"{about['name']} ({about[PLUGIN]['host']})"
-            worker = RemoteWorker(address, name, about["nthreads"], time.monotonic())
-            self._workers[address] = worker
+        for worker in self._roster.meet(there):
             self._spawn(self._greet(worker))
-        state = about["metrics"].get(PLUGIN, {})
-        worker.leaves = state.get("leaves", False)
-        if about["last_seen"] != worker.last_seen and not state.get("stands", False):
-            worker.last_seen = about["last_seen"]
-            worker.heard_s = time.monotonic()
+        for worker, why in self._roster.lost(there):
+            self._lose(worker, why)
+        self._assign()
+        self._judge_patience(time.monotonic())
 
     async def _greet(self, worker: RemoteWorker) -> None:
         """Ask whether it takes the terms."""
@@ -216,42 +185,34 @@ class DaskPool(Executor):
         try:
             answer = await self._asked(attempt, self._work.greeting())
         except N2sError as error:
+            if attempt.lost.done():  # greeted again when it comes back
+                return
             answer = Answer(Kind.REFUSED, str(error))
         finally:
             self._forget(attempt)
         if answer.kind is Kind.READY:
             worker.accepted = True
             self._assign()
-        elif worker.address in self._workers:
-            self._refuse(worker, str(answer.value))
-
-    def _refuse(self, worker: RemoteWorker, why: str) -> None:
-        """Give it nothing more in this push."""
-        if worker.accepted is not False:
-            self._refused.append(f"{worker.name}: {why}")
-            self._notes.append(f"The worker {worker.name} was refused: {why}")
-        worker.accepted = False
+        else:
+            self._roster.refuse(worker, str(answer.value))
 
     def _lose(self, worker: RemoteWorker, why: str) -> None:
         for attempt in list(worker.tries):
             if not attempt.lost.done():
                 attempt.lost.set_result(why)
 
-    def _has_nobody(self) -> bool:
-        return all(one.accepted is False for one in self._alive())
-
     def _judge_patience(self, now_s: float) -> None:
         """Without any worker: wait, then go home or give up."""
-        if not self._has_nobody():
+        if not self._roster.is_empty():
             self._at_home = False
-        if not self._waiting or not self._has_nobody():
+        if not self._waiting or not self._roster.is_empty():
             self._without_since = None
             return
         if self._without_since is None:
             self._without_since = now_s
         if now_s - self._without_since <= self._table.patience_s:
             return
-        why = nobody(self._table, self._refused, self._others)
+        why = self._roster.why_empty()
         if self._home is not None:
             self._go_home(why)
             return
@@ -268,7 +229,7 @@ class DaskPool(Executor):
         self._waiting.append(call)
         if self._over is not None:
             self._end(self._over)
-        elif self._at_home and self._has_nobody():
+        elif self._at_home and self._roster.is_empty():
             self._go_home("")
         else:
             self._assign()
@@ -276,16 +237,11 @@ class DaskPool(Executor):
     def _assign(self) -> None:
         """Give what waits to who has most room."""
         while self._waiting and self._client is not None:
-            best = max(self._alive(), key=RemoteWorker.fitness, default=None)
-            if best is None or best.room() < 1:
+            best = self._roster.fittest()
+            if best is None:
                 return
             call = self._waiting.popleft()
             self._spawn(self._seal(call, self._try(best, self._work.new_key())))
-
-    def _alive(self) -> list[RemoteWorker]:
-        """Those that were heard of within the patience, and stay."""
-        since_s = time.monotonic() - self._table.patience_s
-        return [one for one in self._workers.values() if not one.leaves and one.heard_s >= since_s]
 
     def _go_home(self, why: str) -> None:
         """Have what waits sealed by this machine, because of `why`, which is said once."""
@@ -359,7 +315,7 @@ class DaskPool(Executor):
             self._notes.append(f"On {worker.name}: {answer.value}")
             worker.deaths += 1
             if worker.deaths == MOST_DEATHS:
-                self._refuse(worker, f"its processes died {MOST_DEATHS} times.")
+                self._roster.refuse(worker, f"its processes died {MOST_DEATHS} times.")
             call.future.set_exception(Unsealed(str(answer.value)))
         else:
             await self._doubted(call, worker, answer)
@@ -371,7 +327,7 @@ class DaskPool(Executor):
             assert isinstance(answer.value, list)
             why = await asyncio.to_thread(self._work.another_tree, answer.value)
         if why:
-            self._refuse(worker, why)
+            self._roster.refuse(worker, why)
         else:
             call.doubts += 1
         if call.doubts > MOST_DOUBTS:
@@ -387,7 +343,7 @@ class DaskPool(Executor):
             why = await asyncio.to_thread(self._work.lacks, objects)
             worker.proven = not why
         if why:
-            self._refuse(worker, why)
+            self._roster.refuse(worker, why)
         return worker.proven
 
     # -- segments ----------------------------------------------------------------------------------

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 from n2s_core.errors import Unsealed
 from n2s_core.jobs import Batch, BatchResult
-from n2s_core.workers import WorkersTable
-
-SHOWN = 5
 
 
 @dataclass(eq=False, slots=True)
@@ -63,16 +60,6 @@ class Home:
 
     seal: Callable[[Batch], "Future[BatchResult]"]
     width: int
-
-
-def nobody(table: WorkersTable, refused: list[str], others: set[str]) -> str:
-    """That no worker could be used, and what is known of those that there are."""
-    why = f"No worker of this dataset could be used at {table.scheduler} for {table.patience}"
-    if refused:
-        return f"{why} (refused: {'; '.join(refused[:SHOWN])})."
-    if others:
-        return f"{why} (there are some of {', '.join(sorted(others)[:SHOWN])})."
-    return f"{why}."
 
 
 def copy(future: "Future[BatchResult]", done: "Future[BatchResult]") -> None:
