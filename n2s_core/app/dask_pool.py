@@ -157,7 +157,7 @@ class DaskPool(Executor):
 
     def _end(self, error: N2sError) -> None:
         """From here on nobody on another machine seals."""
-        self._over = error
+        self._over = error = self._over or error
         for worker in self._roster.clear():
             self._lose(worker, str(error))
         if self._home is not None and not self._stop.is_set():
