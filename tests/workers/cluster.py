@@ -105,7 +105,7 @@ class Cluster:
             self.scheduler = subprocess.Popen(
                 command, env=environment(), stdout=log, stderr=log, start_new_session=True
             )
-        until(file.exists, "the scheduler")
+        until(lambda: file.exists() and file.read_text().endswith("}"), "the scheduler")
         self.port = int(self.address.rpartition(":")[2])
 
     def stop(self) -> None:

@@ -137,16 +137,18 @@ def test_no_more_is_under_way_than_there_are_processes(
     """A store that is slower than the readers slows them; nothing is read in advance."""
     dataset = make_dataset(pack_size=1 << 20)
     chance = random.Random(1)
-    for number in range(300):
-        (dataset.root / f"file-{number}").write_bytes(chance.randbytes(100_000))
+    fill(dataset.root, folders=2)
     text = dataset.config.read_text()
     slow = text.replace(f'url = "file:{dataset.store}"', f'url = "rclone::local:{dataset.store}"')
     assert slow != text
-    dataset.config.write_text(slow.replace("[store]", '[store]\nbwlimit = "8M"'))
+    dataset.config.write_text(slow.replace("[store]", '[store]\nbwlimit = "16M"'))
     use(dataset, made)
     worker = made.worker(dataset.config, "--processes", "1")
     (sealing,) = sealers(worker.sealing())
-    before = peak_bytes(sealing)
+    assert dataset.push().failures == []
+    before = peak_bytes(sealing)  # with everything imported
+    for number in range(600):
+        (dataset.root / f"file-{number}").write_bytes(chance.randbytes(100_000))
     under_way: list[int] = [0]
     submit = DaskPool.submit
 
@@ -159,7 +161,7 @@ def test_no_more_is_under_way_than_there_are_processes(
     monkeypatch.setattr(DaskPool, "submit", counted)
     assert dataset.push().failures == []
     assert max(under_way) <= 3  # one is sealed, the next one is ready, and the last comes besides
-    assert peak_bytes(sealing) - before < 20_000_000  # 30 MB were read
+    assert peak_bytes(sealing) - before < 20_000_000  # 60 MB were read
     assert peak_bytes(worker.process.pid) < 400_000_000
     assert_well(dataset)
 
