@@ -49,7 +49,7 @@ def parse_address(text: str, base: Path) -> CatalogueAddress:
     scheme, colon, _ = text.partition(":")
     if colon and scheme in SCHEMES:
         return _server(text)
-    if "://" in text:
+    if "://" in text and not text.startswith(FILE):
         message = (
             f"There is no catalogue of the kind {scheme}: it is a file, or"
             f" {SCHEMES[0]}://USER@HOST/DATABASE?schema=NAME."

@@ -34,9 +34,11 @@ def fill(dataset: Dataset, seed: int) -> None:
         (folder / f"file-{number}").write_bytes(random.Random(seed * 100 + number).randbytes(700))
 
 
-def push_in_another_process(dataset: Dataset) -> "subprocess.Popen[str]":
+def push_in_another_process(
+    dataset: Dataset, prefix: tuple[str, ...] = ()
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, str(Path(PROGRAM)), str(dataset.config), "here"],
+        [*prefix, sys.executable, str(Path(PROGRAM)), str(dataset.config), "here"],
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -18,10 +18,12 @@ PROGRAM = Path(crashing.__file__)
 class Standing:
     """A push (`here`) or rebuild that is stopped; a context manager that leaves nothing behind."""
 
-    def __init__(self, dataset: Dataset, point: str, what: str = "here") -> None:
+    def __init__(
+        self, dataset: Dataset, point: str, what: str = "here", *, prefix: tuple[str, ...] = ()
+    ) -> None:
         """Returns when it stands still at the point."""
         self._process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(dataset.config), what],
+            [*prefix, sys.executable, str(PROGRAM), str(dataset.config), what],
             env=environment(N2S_CRASH_AT=point, N2S_CRASH_WITH="SIGSTOP"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

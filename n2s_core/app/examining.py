@@ -197,6 +197,9 @@ def _catalogue(space: Workspace) -> Finding:
     )
     if failures:
         return Verdict.WARN, f"{text} and {failures} file(s) that could not be stored."
+    complaint = space.catalogue.db.complaint()
+    if complaint:
+        return Verdict.WARN, f"{text}. {complaint}"
     return Verdict.OK, f"{text}."
 
 

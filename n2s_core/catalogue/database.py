@@ -80,6 +80,9 @@ class Database(Protocol):
     def version(self) -> str:
         """The name and version of the database."""
 
+    def complaint(self) -> str:
+        """What of the database will be in the way one day, in a sentence; empty if nothing."""
+
 
 def open_database(address: CatalogueAddress, *, read_only: bool = False) -> Database:
     """Open the one that is there. Raises CatalogueError."""

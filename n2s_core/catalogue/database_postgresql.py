@@ -35,6 +35,11 @@ _LOCKED = (
     " WHERE name = 'incarnation' FOR NO KEY UPDATE"
 )
 _WHICH = "SELECT value FROM properties WHERE name = 'incarnation'"
+_MAY = (
+    "SELECT pg_is_in_recovery(), has_database_privilege(current_database(), 'CREATE'),"
+    " has_database_privilege(current_database(), 'TEMPORARY'),"
+    " quote_ident(current_database()), quote_ident(current_user)"
+)
 _END_THE_SILENT = (
     "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, properties p"
     " WHERE p.name = 'incarnation' AND a.backend_xid = p.xmax AND a.wait_event_type = 'Client'"
@@ -343,6 +348,26 @@ class PostgresqlDatabase:
     def version(self) -> str:
         """Of the server."""
         return f"PostgreSQL {self._db.info.parameter_status('server_version')}"
+
+    def complaint(self) -> str:
+        """Of a role that may not do everything, or a server that takes nothing."""
+        with connecting.named(self.address):
+            row = self._db.execute(_MAY).fetchone()
+        assert row is not None
+        is_standby, may_create, may_use_temporary, database, role = row
+        if is_standby:
+            return "Its server is a standby, which only takes questions."
+        missing = [
+            word
+            for word, may in (("CREATE", may_create), ("TEMPORARY", may_use_temporary))
+            if not may
+        ]
+        if missing:
+            return (
+                "Its role lacks rights, without which not everything works:"
+                f" GRANT {', '.join(missing)} ON DATABASE {database} TO {role}."
+            )
+        return ""
 
 
 __all__ = ["BUSY_S", "CatalogueBusy", "PostgresqlDatabase"]

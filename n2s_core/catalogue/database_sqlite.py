@@ -197,3 +197,7 @@ class SqliteDatabase:
     def version(self) -> str:
         """Of the library."""
         return f"SQLite {sqlite3.sqlite_version}"
+
+    def complaint(self) -> str:
+        """None."""
+        return ""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from n2s_core.app.examining import examine
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue_address import parse_address
 from n2s_core.errors import CatalogueError, ConfigError, UsageError
@@ -41,6 +42,19 @@ def test_an_address_can_be_read_as_it_is_shown() -> None:
         assert str(parse_address(text, Path("/"))) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("catalogue.db", "/base/catalogue.db"),
+        ("sqlite:c.db", "/base/c.db"),
+        ("sqlite:///x/c.db", "/x/c.db"),
+        ("/x/postgresql", "/x/postgresql"),
+    ],
+)
+def test_everything_else_is_a_file(text: str, path: str) -> None:
+    assert parse_address(text, Path("/base")) == Path(path)
+
+
 def test_the_catalogue_of_another_store_is_not_joined(
     dataset: Dataset, make_dataset: MakeDataset
 ) -> None:
@@ -73,9 +87,14 @@ def test_a_role_needs_no_more_than_a_schema_of_its_own_to_push(
     dataset.assert_restores()
     with pytest.raises(CatalogueError, match=r"docs/catalogue\.md"):
         dataset.rebuild()
+    with dataset.space() as space:
+        assert "GRANT CREATE ON DATABASE n2s_tests TO keeper" in space.catalogue.db.complaint()
     postgresql.ask("GRANT CREATE ON DATABASE n2s_tests TO keeper")
     assert dataset.rebuild().problems == ()
     dataset.assert_restores()
+    probes = {one.name: one for one in examine(None, dataset.config).probes}
+    assert probes["catalogue"].verdict == "ok"
+    assert "PostgreSQL" in probes["catalogue"].text
     postgresql.ask("REVOKE ALL ON SCHEMA kept FROM keeper")
     with pytest.raises(CatalogueError):
         dataset.facts()
