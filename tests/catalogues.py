@@ -3,9 +3,18 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
-from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress, files_of
+from n2s_core.catalogue_address import (
+    CatalogueAddress,
+    PostgresqlAddress,
+    files_of,
+    parse_address,
+)
+
+_NUMBERS = count(1)
 
 
 class Answer(Protocol):
@@ -66,3 +75,19 @@ def remove(address: CatalogueAddress) -> None:
         postgresql_schemas.remove(address)
     for path in files_of(address):
         path.unlink(missing_ok=True)
+
+
+def copied(url: str) -> str:
+    """The URL of a copy of a catalogue on a server, with everything in it."""
+    from n2s_core.catalogue.database import create_database  # noqa: PLC0415 - psycopg
+
+    old = parse_address(url, Path("/"))
+    assert isinstance(old, PostgresqlAddress)
+    new = old.with_schema(f"{old.schema}_copy_{next(_NUMBERS)}")
+    with create_database(new) as db:
+        db.create_tables()
+    with opened(new) as raw:
+        for name in tables(raw, new):
+            raw.execute(f"DELETE FROM {name}")  # noqa: S608
+            raw.execute(f"INSERT INTO {name} SELECT * FROM {old.schema}.{name}")  # noqa: S608
+    return str(new)

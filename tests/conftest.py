@@ -95,6 +95,15 @@ def catalogue_url(
     return server.url
 
 
+@pytest.fixture(scope="session")
+def chosen_url(request: pytest.FixtureRequest) -> "Callable[[], str | None]":
+    """The same for what many tests share: by what is chosen for all of them."""
+    if _KIND in ("", KINDS[0]):
+        return lambda: None
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.url
+
+
 @pytest.fixture
 def as_root() -> None:
     """For what only root may do."""

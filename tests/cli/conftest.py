@@ -1,5 +1,6 @@
 """Datasets for the tests of the command line."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,25 +10,27 @@ from tests.cli.program import Make, Program, fill
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
+def make(tmp_path: Path, chosen_url: Callable[[], str | None]) -> Make:
     """Makes programs over empty directories that are not prepared yet."""
 
     def one(name: str = "one", *, store: Path | None = None) -> Program:
         base = tmp_path / name
         (base / "root").mkdir(parents=True)
         (base / "home").mkdir()
-        return Program(base / "root", store or base / "store", base / "home")
+        return Program(base / "root", store or base / "store", base / "home", url=chosen_url())
 
     return one
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, chosen_url: Callable[[], str | None]
+) -> Program:
     """A prepared dataset with a filled tree, of which tests get copies."""
     base = tmp_path_factory.mktemp("prepared")
     (base / "root").mkdir()
     (base / "home").mkdir()
-    program = Program(base / "root", base / "store", base / "home")
+    program = Program(base / "root", base / "store", base / "home", url=chosen_url())
     fill(program.root)
     program.init()
     return program
@@ -40,12 +43,14 @@ def fresh(prepared: Program, tmp_path: Path) -> Program:
 
 
 @pytest.fixture(scope="session")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def stored(
+    tmp_path_factory: pytest.TempPathFactory, chosen_url: Callable[[], str | None]
+) -> Program:
     """A dataset with three changesets, for tests that only ask. See CHANGES."""
     base = tmp_path_factory.mktemp("stored")
     (base / "root").mkdir()
     (base / "home").mkdir()
-    program = Program(base / "root", base / "store", base / "home")
+    program = Program(base / "root", base / "store", base / "home", url=chosen_url())
     fill(program.root)
     program.init("--dataset", "papers")
     program.run("push", "--changeset-name", "one")

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from n2s_core.catalogue_address import CatalogueAddress, parse_address
+from tests import catalogues
 from tests.conftest import PASSPHRASE, REPOSITORY
 
 COMMAND = [sys.executable, "-m", "n2s_core"]
@@ -39,6 +43,7 @@ class Program:
     store: Path
     home: Path
     prefix: tuple[str, ...] = ()
+    url: str | None = None
 
     def environment(self, **extra: str | None) -> dict[str, str]:
         """None takes a variable away."""
@@ -82,6 +87,8 @@ class Program:
         return self.run(*words, "--json", **how).document
 
     def init(self, *words: Word, code: int = 0) -> Done:
+        if self.url is not None and "--catalogue" not in words:
+            words = "--catalogue", self.url, *words
         return self.run("init", self.root, "--store", self.store, *words, code=code, cwd=self.home)
 
     @property
@@ -90,7 +97,14 @@ class Program:
 
     @property
     def catalogue(self) -> Path:
+        """For tests that are about the file itself."""
+        if self.url is not None:
+            pytest.skip("This test is about the file of SQLite.")
         return self.root / ".n2s" / "catalogue.db"
+
+    @property
+    def address(self) -> CatalogueAddress:
+        return parse_address(self.url or "catalogue.db", self.config.parent)
 
     def objects(self, shelf: str) -> list[Path]:
         """The objects of one shelf."""
@@ -102,10 +116,13 @@ class Program:
 
     def copy(self, base: Path) -> "Program":
         """The same dataset elsewhere, to be damaged."""
-        made = Program(base / "root", base / "store", self.home)
+        url = None if self.url is None else catalogues.copied(self.url)
+        made = Program(base / "root", base / "store", self.home, url=url)
         base.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", self.root, self.store, base], check=True)
         text = self.config.read_text().replace(str(self.store), str(made.store))
+        if self.url is not None and url is not None:
+            text = text.replace(self.url, url)
         made.config.write_text(text)
         return made
 

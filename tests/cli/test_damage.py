@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from n2s_core.app.workspace import Workspace
+from tests import catalogues
 from tests.cli.program import ODD, Make, Program, fill
 from tests.trees import describe, differences
 
@@ -27,8 +28,7 @@ def object_of(program: Program, path: str) -> Path:
 
 
 def forget_catalogue(program: Program) -> None:
-    for ending in ("", "-wal", "-shm"):
-        Path(f"{program.catalogue}{ending}").unlink(missing_ok=True)
+    catalogues.remove(program.address)
 
 
 def test_verify_of_a_whole_store_is_quiet_and_remembers(victim: Program) -> None:
