@@ -75,6 +75,13 @@ def catalogue_kind(request: pytest.FixtureRequest) -> str:
     return found
 
 
+@pytest.fixture
+def on_sqlite(catalogue_kind: str) -> None:
+    """For tests of what only SQLite does."""
+    if catalogue_kind != KINDS[0]:
+        pytest.skip("This test is about SQLite.")
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> "Iterator[Postgresql]":
     """One server for each process of the tests, when one of them asks for it."""

@@ -150,7 +150,7 @@ def test_a_head_that_comes_when_its_catalogue_is_gone_is_a_side_line_and_said(
 
 @pytest.mark.parametrize("point", IN_A_TRANSACTION)
 def test_who_stands_still_in_a_transaction_keeps_others_out_until_it_wakes(
-    small: Dataset, monkeypatch: pytest.MonkeyPatch, point: str
+    small: Dataset, monkeypatch: pytest.MonkeyPatch, on_sqlite: None, point: str
 ) -> None:
     fill(small, 2)
     with Standing(small, point) as first:

@@ -13,7 +13,7 @@ from n2s_core.app.settling import settle
 from n2s_core.app.workspace import Workspace
 from n2s_core.catalogue.catalogue import Catalogue
 from n2s_core.catalogue.rebuilding import Rebuilding
-from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress
+from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.clock import now_ns
 from n2s_core.config import shown_url
 from n2s_core.errors import (
@@ -164,10 +164,10 @@ class RebuildAnswer:
 def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
     """Make the catalogue of a dataset anew and put it in the place of the old one, if there is one.
 
-    The datasets are those of the old one; on a server all those of the store, because machines
-    share it. Raises LeaseHeld while a push or another rebuild of one of them or a prune is
-    running, or when one began because this one stood still for too long, N2sError when nothing
-    can be had; the old catalogue then stays as it is.
+    The datasets are those of the old one and this one; others of the store may have a catalogue of
+    their own, whose objects are not to be known here. Raises LeaseHeld while a push or another
+    rebuild of one of them or a prune is running, or when one began because this one stood still
+    for too long, N2sError when nothing can be had; the old catalogue then stays as it is.
     """
     started_ns = now_ns()
     space.refuse_without_key()
@@ -181,8 +181,6 @@ def rebuild(space: Workspace, report: Report) -> RebuildAnswer:
         old.finish_sealed(store, master)
         found = survey(store, master, report)
         wanted = dict([own]) | old.datasets
-        if isinstance(address, PostgresqlAddress):
-            wanted |= {line.dataset_id: line.name for line in found}
 
         def keep_lease(progress: Progress) -> None:
             old.renew()

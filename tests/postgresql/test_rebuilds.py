@@ -60,5 +60,9 @@ def test_a_rebuild_takes_all_datasets_that_share_the_catalogue(
         one.assert_restores()
     assert never_pushed.facts().head_no == 0
     dataset.forget_catalogue()
-    assert dataset.rebuild().problems == ()
-    other.assert_restores()
+    assert dataset.rebuild().datasets == ("root",)
+    with pytest.raises(CatalogueError, match="'n2s rebuild' reads the store again"):
+        other.facts()
+    assert other.rebuild().datasets == ("root", "root")
+    for one in (dataset, other):
+        one.assert_restores()

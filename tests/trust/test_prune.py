@@ -355,7 +355,7 @@ def test_a_time_of_grace_is_in_days_and_hours(history: History) -> None:
         history.prune("1m")
 
 
-def test_what_a_prune_asks_is_found_by_indexes(history: History) -> None:
+def test_what_a_prune_asks_is_found_by_indexes(history: History, on_sqlite: None) -> None:
     statements: list[str] = []
     with history.dataset.space() as space:
         db = space.catalogue.db
