@@ -71,6 +71,7 @@ def is_free(dataset: Dataset) -> bool:
 # -- processes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.on_both
 def test_a_second_push_is_refused_and_says_who_has_the_lease(filled: Dataset) -> None:
     fill(filled, 2)
     with Standing(filled, "batch-recorded:2") as first:
@@ -111,6 +112,7 @@ def test_of_many_pushes_at_once_each_is_done_or_refused_and_none_is_wrong(filled
     filled.assert_restores(filled.pull(), filled.recover_py())
 
 
+@pytest.mark.on_both
 def test_the_lease_of_a_killed_process_is_taken_at_once(filled: Dataset) -> None:
     """Also while its parent has not asked for its exit code, and it is still listed."""
     fill(filled, 2)
@@ -214,6 +216,7 @@ def wait_until(what: Any) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.on_both
 def test_a_lease_is_prolonged_while_its_process_waits_for_something(
     filled: Dataset, leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +289,7 @@ def test_a_verify_goes_on_when_a_push_writes_meanwhile(filled: Dataset) -> None:
     filled.assert_restores()
 
 
+@pytest.mark.on_both
 def test_rows_are_read_while_this_and_other_connections_write(filled: Dataset) -> None:
     with open_database(filled.address) as ours, open_database(filled.address) as others:
         reading = ours.stream("SELECT path FROM files ORDER BY path")

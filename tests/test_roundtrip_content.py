@@ -224,6 +224,7 @@ class Deep:
         return found
 
 
+@pytest.mark.on_both
 @pytest.mark.parametrize("names", [[b"n" * 200] * 30, [b"d"] * 300], ids=["long", "deep"])
 def test_paths_longer_than_a_system_call_takes_come_back(
     dataset: Dataset, names: list[bytes]

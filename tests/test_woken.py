@@ -164,6 +164,7 @@ def test_who_stands_still_in_a_transaction_keeps_others_out_until_it_wakes(
     assert_nothing_is_damaged(small)
 
 
+@pytest.mark.on_both
 def test_a_rebuild_that_wakes_too_late_does_not_replace_what_was_pushed_meanwhile(
     small: Dataset,
 ) -> None:
