@@ -7,8 +7,6 @@ for.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from n2s_core.version import __version__
-
 if TYPE_CHECKING:
     from n2s_core.app.api import N2sError as N2sError
     from n2s_core.app.api import doctor as doctor
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from n2s_core.app.keeping import tag as tag
     from n2s_core.app.keeping import unpin as unpin
     from n2s_core.app.standing import status as status
+    from n2s_core.version import __version__ as __version__
 
 __all__ = [
     "N2sError",
@@ -71,6 +70,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
+    if name == "__version__":
+        version: str = import_module("n2s_core.version").__version__
+        return version
     rooms = (
         ("standing", {"status"}), ("asking", _ASKING), ("keeping", _KEEPING), ("diffing", {"diff"}),
     )  # fmt: skip

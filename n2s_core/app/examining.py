@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from n2s_core.app.answers import Json, PathLike
 from n2s_core.app.api import path_of, workspace
+from n2s_core.app.dask_parts import require_dask
 from n2s_core.app.guarding import exposed
 from n2s_core.app.opening import spec_of
 from n2s_core.app.plugging import problem_here
@@ -23,6 +24,7 @@ from n2s_core.config import folders_of, shown_url
 from n2s_core.errors import N2sError
 from n2s_core.layout import Shelf
 from n2s_core.stores import open_store, start
+from n2s_core.workers import DASK
 
 REACH_S = 20.0
 FREE_BYTES = 200 << 20
@@ -99,6 +101,7 @@ def examine(root: PathLike | None, config: PathLike | None) -> Examination:
             _probe("key", lambda: _key(space)),
             _probe("clock", lambda: _clock(space)),
             _probe("plugin", lambda: _plugin(space)),
+            _probe("workers", lambda: _workers(space)),
         ]
     return Examination(tuple(found))
 
@@ -256,3 +259,17 @@ def _plugin(space: Workspace) -> Finding:
     if problem:
         return Verdict.FAIL, problem
     return Verdict.OK, f"{space.config.dataset.using} works here."
+
+
+def _workers(space: Workspace) -> Finding:
+    table = space.config.workers
+    if table.executor != DASK:
+        return Verdict.OK, "The processes of this machine seal."
+    require_dask()
+    from n2s_core.app.dask_probe import judged_workers  # noqa: PLC0415 - imports distributed
+
+    try:
+        well, text = judged_workers(table, space.config.dataset.id)
+    except OSError as error:
+        return Verdict.FAIL, f"The scheduler {table.scheduler} cannot be used: {error}."
+    return Verdict.OK if well else Verdict.WARN, text
