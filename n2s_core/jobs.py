@@ -66,7 +66,8 @@ class SealSetting:
     """What is the same for all batches of a push. `pack_size` in bytes; 0: one blob an object.
 
     `frozen`: the root is a snapshot, in which nothing changes any more. `transfers` objects may
-    be on their way to the store at a time.
+    be on their way to the store at a time. `readers` processes read one device at a time, 0: any
+    number of them.
     """
 
     root: bytes
@@ -78,6 +79,7 @@ class SealSetting:
     share: bool = False
     frozen: bool = False
     transfers: int = 2
+    readers: int = 0
 
 
 class StoredSegments(NamedTuple):

@@ -15,7 +15,8 @@ class WorkersTable:
 
     With `executor = "dask"` those of `n2s worker` on other machines do, which the `scheduler` (a
     tcp:// or tls:// address) knows. One that says nothing for `patience` is given up; without any
-    for so long the push ends, or with `fallback` this machine seals.
+    for so long the push ends, or with `fallback` this machine seals. So many `readers_per_device`
+    read one disk of a machine at a time; 0 is no limit.
     """
 
     count: int = 0
@@ -23,6 +24,7 @@ class WorkersTable:
     scheduler: str = ""
     patience: str = "60s"
     fallback: bool = False
+    readers_per_device: int = 0
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
@@ -51,6 +53,7 @@ class WorkersTable:
             ),
             "scheduler begins with tcp:// or tls://.": self.scheduler
             and scheme not in ("tcp", "tls"),
+            "readers_per_device must not be negative.": self.readers_per_device < 0,
             "tls_ca, tls_cert and tls_key belong together.": any(tls) and not all(tls),
             "tls_ca, tls_cert and tls_key are for a scheduler at tls://.": (
                 self.scheduler and any(tls) != (scheme == "tls")

@@ -221,6 +221,7 @@ class _Crew:
             share=config.store.share,
             frozen=root != self._space.root,
             transfers=config.store.transfers,
+            readers=config.workers.readers_per_device,
         )
 
     def workers(self, setting: SealSetting) -> Workers:

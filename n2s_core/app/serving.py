@@ -251,6 +251,7 @@ class Serving:
             share=work.share,
             frozen=work.frozen,
             transfers=work.transfers,
+            readers=self._space.config.workers.readers_per_device,
         )
         call = SealingCall(setting, self._space.spec, self._space.config.catalogue_address)
         with self._process() as process:

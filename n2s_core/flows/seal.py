@@ -4,10 +4,12 @@
 returns the rows for the catalogue. It may run in any process on any machine that sees the tree.
 """
 
+import contextlib
 import errno
 import os
 import stat as statlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from blake3 import blake3
@@ -33,6 +35,7 @@ from n2s_core.reading import (
 )
 from n2s_core.rows import node_of
 from n2s_core.sealing import Kind
+from n2s_core.turns import turns
 
 READ_AGAIN = 2
 TIMESTAMP_GRAIN_NS = 20_000_000
@@ -58,9 +61,18 @@ def seal_batch(
     ):
         find = find_content if setting.share else None
         worker = _Worker(source, writer, find, frozen=setting.frozen)
-        for item in batch.items:
-            worker.take(item)
+        with turns(_devices(batch, source) if setting.readers else (), setting.readers):
+            for item in batch.items:
+                worker.take(item)
         return writer.finish(batch)
+
+
+def _devices(batch: Batch, source: Directories) -> Iterator[int]:
+    """Where its first, middle and last path lie; to ask for every path would cost too much."""
+    items = batch.items
+    for at in {0, len(items) // 2, len(items) - 1} if items else ():
+        with contextlib.suppress(OSError):  # whoever reads it says so
+            yield source.lstat(items[at].path).st_dev
 
 
 class _Worker:
