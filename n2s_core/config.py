@@ -12,6 +12,7 @@ from n2s_core.errors import ConfigError, UsageError
 from n2s_core.prices import PriceTable
 from n2s_core.remotes import KEYS as KEYS_OF_SETS
 from n2s_core.remotes import PREFIX, RemoteSet, names_in
+from n2s_core.sizes import parse_size
 from n2s_core.workers import WorkersTable
 
 FOLDER = ".n2s"
@@ -19,7 +20,6 @@ NAME = "config.toml"
 PACK_SIZE = 16 << 20
 NEVER = "never"
 FLAGS = "flags"
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,17 +352,6 @@ def store_options(given: Mapping[str, str]) -> dict[str, Any]:
     if problem:
         raise ConfigError(problem)
     return found
-
-
-def parse_size(text: str, *, where: str = "The size") -> int:
-    """Bytes of a size such as `16M`, `64MiB` or `0`. Raises ConfigError."""
-    bare = text.strip().lower().removesuffix("b").removesuffix("i")
-    digits = bare.rstrip("kmg")
-    unit = bare[len(digits) :]
-    if not digits.isascii() or not digits.isdigit() or unit not in _UNITS:
-        message = f"{where} is {text!r}; write bytes, or for example 512K, 16M, 1G."
-        raise ConfigError(message)
-    return int(digits) * _UNITS[unit]
 
 
 def absolute_url(url: str, base: Path) -> str:

@@ -23,7 +23,7 @@ FLOORS = (
     ("model", "facts", "pending", "retention", "verdicts", "catalogue_address"),
     (
         "ports", "excludes", "reading", "hashing", "segments", "keys", "sealing", "manifest",
-        "layout", "remotes", "prices", "keypage", "credentials", "workers", "turns",
+        "layout", "remotes", "prices", "sizes", "keypage", "credentials", "workers", "turns",
     ),
     ("walking", "writing", "packs", "rows", "hookspecs", "wanted", "uses", "orphans", "moves"),
     ("jobs",),

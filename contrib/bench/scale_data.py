@@ -267,6 +267,7 @@ def fill(config: Path, plan: Plan) -> Sums:
                 " WHERE dataset_no = ?",
                 (plan.changesets, sum(tallies.files), sum(tallies.bytes), dataset.dataset_no),
             )
+        db.settle()
     return Sums(counted, sum(tallies.files), sum(tallies.bytes))
 
 

@@ -12,11 +12,12 @@ from n2s_core.app.pruning import prune as run_prune
 from n2s_core.app.reconciling import ReconcileAnswer
 from n2s_core.app.reconciling import reconcile as run_reconcile
 from n2s_core.app.retaining import ForgetAnswer
-from n2s_core.config import RetentionTable, parse_size
+from n2s_core.config import RetentionTable
 from n2s_core.errors import UsageError
 from n2s_core.flows.repack import RepackWish
 from n2s_core.model import Report
 from n2s_core.retention import Duration, Policy, judged_policy
+from n2s_core.sizes import parse_size
 
 QUARANTINE_GRACE = "7d"
 MAX_UNUSED = "5%"

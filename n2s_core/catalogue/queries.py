@@ -17,11 +17,18 @@ _AT = "dataset_no = ? AND valid_from <= ? AND valid_to > ?"
 _TREE = f"SELECT {FILE_COLUMNS} FROM files WHERE {_AT}"  # noqa: S608 - only constants
 SHORTEST_PREFIX = 4
 _NAMES = "SELECT path, valid_from FROM files WHERE dataset_no = ? AND path >= ? AND valid_from <= ?"
-_DIFFERENT = (
+# The sign keeps the planner of SQLite from the primary key, which would read every row.
+_ENDED = (
     f"SELECT {FILE_COLUMNS} FROM files WHERE +dataset_no = ? AND valid_to > ? AND valid_to <= ?"  # noqa: S608 - only constants
     f" AND {ENDED} AND valid_from <= ?"
-    f" UNION ALL SELECT {FILE_COLUMNS} FROM files WHERE +dataset_no = ? AND valid_from > ?"
-    f" AND valid_from <= ? AND {BEGUN_LATER} AND valid_to > ? ORDER BY path, valid_from"
+)
+_BEGUN = (
+    f"SELECT {FILE_COLUMNS} FROM files WHERE +dataset_no = ? AND valid_from > ?"  # noqa: S608 - same
+    f" AND valid_from <= ? AND {BEGUN_LATER} AND valid_to > ?"
+)
+_DIFFERENT = (
+    f"SELECT {FILE_COLUMNS} FROM ({_ENDED} UNION ALL {_BEGUN}) AS versions"  # noqa: S608 - same
+    " ORDER BY path, valid_from"
 )
 _PARTS = {
     Part.ALL: "ORDER BY path",

@@ -36,7 +36,7 @@ def verify_command(
 ) -> int:
     """Compare store and catalogue; exit 3 when something is missing or damaged."""
     from n2s_core.app.api import verify
-    from n2s_core.config import parse_size
+    from n2s_core.sizes import parse_size
 
     if data is None and max_bytes is not None:
         data = "100"

@@ -86,7 +86,7 @@ def init_command(
 ) -> int:
     """Prepare a dataset; join the store if it exists."""
     from n2s_core.app.api import init
-    from n2s_core.config import parse_size
+    from n2s_core.sizes import parse_size
 
     options = parse_options(o or ())
     with out.progress() as report:

@@ -9,15 +9,18 @@ import pytest
 
 import scale_data
 from n2s_core.app import asking, diffing
+from n2s_core.catalogue import database_postgresql
 from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.queries import Queries
 from n2s_core.facts import Dataset
 from n2s_core.model import FileRow, Part
 from n2s_core.relpath import Span
+from tests.conftest import KINDS
 from tests.conftest import Dataset as Filled
-from tests.scale.conftest import CHANGESETS, Synthetic
+from tests.scale.conftest import CHANGESETS, Make, Synthetic
 
 MORE = 1.5
+PAGE = 200
 
 
 def versions(synthetic: Synthetic) -> Iterator[tuple[bytes, int, int]]:
@@ -121,13 +124,11 @@ def test_a_part_of_a_tree_is_the_path_and_what_is_below_it(
 
 
 @pytest.fixture(scope="module")
-def synthetic_names(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
+def synthetic_names(make: Make) -> Synthetic:
     """Neighbours in byte order that are not below each other."""
     shapes = scale_data.SHAPES
     shapes["hard"] = lambda _: ((name, name in {b"a", b"a/b"}) for name in HARD)
-    plan = scale_data.Plan(len(HARD), "hard", changesets=1, changed=0.0)
-    folder = tmp_path_factory.mktemp("names") / "names"
-    return Synthetic(folder, plan, scale_data.fill(scale_data.prepare(folder), plan))
+    return make(scale_data.Plan(len(HARD), "hard", changesets=1, changed=0.0))
 
 
 # -- sums ------------------------------------------------------------------------------------------
@@ -140,13 +141,13 @@ def counted(rows: list[FileRow]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("number", [1, 6, CHANGESETS])
 def test_the_size_of_an_old_tree_is_reckoned_and_right(large: Synthetic, number: int) -> None:
-    asked: list[str] = []
+    asked: list[Asked] = []
     with large.space() as space:
         db = space.catalogue.db
         note(db, "one", asked)
         found = Queries(db).tree_size(space.dataset, number)
     assert found == counted(large.tree(number))
-    assert not any("FROM files" in statement for statement in asked)
+    assert not any("FROM files" in statement for statement, _ in asked)
 
 
 def test_what_does_not_add_up_is_counted(filled: Filled) -> None:
@@ -174,47 +175,55 @@ def filled(dataset: Filled) -> Filled:
 
 
 Ask = Callable[[Queries, Dataset], object]
+FOLDER = b"part-00000/folder-00001"
+KEY = "PRIMARY KEY (dataset_no=? AND path"
 ASKED: dict[str, tuple[Ask, str]] = {
     "diff": (lambda q, d: list(q.differences(d.dataset_no, 5, 6)), "INDEX files_"),
-    "list of a folder": (
-        lambda q, d: list(q.tree(d.dataset_no, 3, under=b"part-00000/folder-00001")),
-        "PRIMARY KEY (dataset_no=? AND path",
-    ),
-    "list of a file": (
-        lambda q, d: list(q.tree(d.dataset_no, 3, under=b"part-00000/folder-00001/x")),
-        "PRIMARY KEY (dataset_no=? AND path",
-    ),
+    "list of a folder": (lambda q, d: list(q.tree(d.dataset_no, 3, under=FOLDER)), KEY),
+    "list of a file": (lambda q, d: list(q.tree(d.dataset_no, 3, under=FOLDER + b"/x")), KEY),
     "search from a prefix": (
-        lambda q, d: list(q.names(d, Span(b"part-00000/", b"part-000000"))),
-        "PRIMARY KEY (dataset_no=? AND path>? AND path<?)",
+        lambda q, d: list(
+            q.names(d, Span(b"part-00000/folder-00001/", b"part-00000/folder-000010"))
+        ),
+        f"{KEY}>? AND path<?",
     ),
-    "history": (lambda q, d: q.history(d, b"x"), "PRIMARY KEY (dataset_no=? AND path=?"),
-    "one path": (lambda q, d: q.at(1, 3, b"x"), "PRIMARY KEY (dataset_no=? AND path=?"),
+    "history": (lambda q, d: q.history(d, FOLDER), f"{KEY}=?"),
+    "one path": (lambda q, d: q.at(d.dataset_no, 3, FOLDER), f"{KEY}=?"),
 }
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_one_path_and_a_difference_are_found_by_an_index(large: Synthetic, what: str) -> None:
+def test_one_path_and_a_difference_are_found_by_an_index(
+    large: Synthetic, kind: str, what: str
+) -> None:
     ask, wanted = ASKED[what]
-    asked: list[str] = []
+    asked: list[Asked] = []
     with large.space() as space:
         db, dataset = space.catalogue.db, space.dataset
         for name in ("all", "one", "stream"):
             note(db, name, asked)
         ask(Queries(db), dataset)
-        for statement in asked[:]:
-            plan = db.all(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?"))
-            said = " | ".join(str(row[-1]) for row in plan)
-            assert wanted in said, (statement, said)
-            assert "SCAN" not in said
+        explain = "EXPLAIN QUERY PLAN" if kind == KINDS[0] else "EXPLAIN"
+        for statement, values in asked[:]:
+            rows = db.all(f"{explain} {statement}", values)
+            said = " | ".join(str(row[-1]) for row in rows)
+            if kind == KINDS[0]:
+                assert wanted in said, (statement, said)
+                assert "SCAN" not in said
+            else:
+                assert "Seq Scan on files" not in said, (statement, said)
+                assert "files_" in said
     assert asked
 
 
-def note(db: Database, name: str, asked: list[str]) -> None:
+Asked = tuple[str, tuple[object, ...]]
+
+
+def note(db: Database, name: str, asked: list[Asked]) -> None:
     real = getattr(db, name)
 
     def noting(statement: str, values: tuple[object, ...] = ()) -> object:
-        asked.append(statement)
+        asked.append((statement, values))
         return real(statement, values)
 
     setattr(db, name, noting)
@@ -235,7 +244,10 @@ def last_of(config: Path, what: str) -> int:
 
 
 @pytest.mark.parametrize("what", ["list", "search", "diff"])
-def test_memory_does_not_follow_the_rows(small: Synthetic, large: Synthetic, what: str) -> None:
+def test_memory_does_not_follow_the_rows(
+    small: Synthetic, large: Synthetic, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_postgresql, "PAGE", PAGE)
     counts, peaks = [], []
     last_of(small.config, what)
     for synthetic in (small, large):

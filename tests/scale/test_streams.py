@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import COMMAND, LIMIT_S, Program
+from tests.conftest import KINDS
 from tests.scale.conftest import Synthetic
 
 FOLDER = "part-00000/folder-00001"
 PIPE_CLOSED = 141
+pytestmark = pytest.mark.parametrize("kind", [KINDS[0]], indirect=True)
 
 
 def lines(program: Program, *words: str | bytes) -> list[object]:
