@@ -1,6 +1,6 @@
 """The protocols between the rooms: who offers what to whom."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -107,6 +107,16 @@ class Addressed(Protocol):
 
     def address(self) -> str | None:
         """A URL that `recover` takes, or None. Raises StoreError."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """What a store may offer besides: it asks its server more than it is asked itself.
+
+    `heads` says how many questions about the object come with a call of each method.
+    """
+
+    heads: Mapping[str, int]
 
 
 @runtime_checkable

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 
 from n2s_core.model import ObjectStat
-from n2s_core.ports import Addressed, Roomy, Store
+from n2s_core.ports import Addressed, Metered, Roomy, Store
 
 SENT, RECEIVED = "bytes_sent", "bytes_received"
 _BETWEEN = "/"
+LIST_PAGE = 1000
+"""So many objects an object store names in one answer."""
 
 
 def by_remote(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -56,21 +58,28 @@ class CountingStore:
         self._inner = inner
         self._requests = requests
         self._remote = remote
+        self._heads = inner.heads if isinstance(inner, Metered) else {}
 
     def _add(self, what: str, count: int = 1) -> None:
         self._requests.add(what, count)
         if self._remote:
             self._requests.add(f"{self._remote}{_BETWEEN}{what}", count)
 
+    def _call(self, what: str) -> None:
+        """A request, and those that a store makes about the object before or after it."""
+        self._add(what)
+        if what in self._heads:
+            self._add("stat", self._heads[what])
+
     def put(self, name: str, data: Iterable[bytes], size: int) -> None:
         """Store `size` bytes under `name`."""
-        self._add("put")
+        self._call("put")
         self._inner.put(name, data, size)
         self._add(SENT, size)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """The bytes of a range."""
-        self._add("get")
+        self._call("get")
         found = self._inner.get(name, offset, length)
         self._add(RECEIVED, len(found))
         return found
@@ -83,11 +92,14 @@ class CountingStore:
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Objects in one folder."""
         self._add("list")
-        return self._inner.list(prefix)
+        for count, found in enumerate(self._inner.list(prefix)):
+            if count and count % LIST_PAGE == 0 and self._heads:
+                self._add("list")
+            yield found
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error."""
-        self._add("delete")
+        self._call("delete")
         self._inner.delete(name)
 
     def address(self) -> str | None:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from n2s_core.errors import Missing, StoreError, Unavailable, UsageError
@@ -38,6 +39,9 @@ class RcloneStore:
     is for what lies under `data/`. Folders and buckets that are missing are made by the first
     put. Does not own the process behind `address`; without it every call raises Unavailable.
     """
+
+    heads: Mapping[str, int] = MappingProxyType({"put": 2, "get": 1, "delete": 1})
+    """rclone looks at what it has copied, n2s too; and at what it is about to read or remove."""
 
     def __init__(
         self,
