@@ -20,8 +20,7 @@ MOST_WORDS = 20
 class Prices:
     """Of one remote: money for 1000 requests of a kind, for a GB and month, for a GB read.
 
-    `stat` are questions about one object (HEAD). An object that is removed before it is
-    `minimum_days` old costs as much as if it had stayed so long.
+    `stat` are questions about one object (HEAD).
     """
 
     put: float = 0.0
@@ -31,7 +30,6 @@ class Prices:
     delete: float = 0.0
     storage: float = 0.0
     egress: float = 0.0
-    minimum_days: float = 0.0
 
     def of_requests(self, counts: Mapping[str, int], received: int) -> float:
         """What requests by kind, and bytes that were read, cost."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from n2s_core.app.answers import Json, failure_json, hex_or_none, path_json, path_text
+from n2s_core.app.upkeep import Upkeep
 from n2s_core.clock import iso
 from n2s_core.facts import Changeset
 from n2s_core.model import Failure, FileType
@@ -158,6 +159,7 @@ class StatusAnswer:
     last_verify_ns: int | None
     audited: int
     audit_misses: int
+    upkeep: Upkeep | None = None
 
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
@@ -183,6 +185,7 @@ class StatusAnswer:
             "last_verify": iso_or_none(self.last_verify_ns),
             "audited": self.audited,
             "audit_misses": self.audit_misses,
+            "cost": None if self.upkeep is None else self.upkeep.to_json(),
         }
 
 

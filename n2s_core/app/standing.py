@@ -7,6 +7,7 @@ from n2s_core.app.api import workspace
 from n2s_core.app.listings import ChangesetAnswer, StatusAnswer, StoreState
 from n2s_core.app.opening import spec_of
 from n2s_core.app.setback import Newest, newest_of
+from n2s_core.app.upkeep import upkeep
 from n2s_core.config import shown_url
 from n2s_core.layout import Shelf
 from n2s_core.model import Failure
@@ -50,6 +51,7 @@ def status(
             last_verify_ns=dataset.last_verify_ns,
             audited=audited,
             audit_misses=audit_misses,
+            upkeep=upkeep(space.config, queries.stored_by_shelf()),
         )
 
 

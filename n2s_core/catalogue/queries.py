@@ -262,6 +262,11 @@ class Queries:
         assert row is not None
         return Totals(*row)
 
+    def stored_by_shelf(self) -> dict[str, int]:
+        """Bytes of the confirmed objects on each shelf."""
+        rows = self._db.all("SELECT shelf, sum(size) FROM objects GROUP BY shelf")
+        return {str(shelf): int(size) for shelf, size in rows}
+
     def segments(self, blob_id: bytes) -> list[SegmentRow]:
         """The segments of a large file in order."""
         rows = self._db.all(

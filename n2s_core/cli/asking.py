@@ -14,7 +14,7 @@ from n2s_core.cli.words import ChangesetWord, changeset_ids
 from n2s_core.relpath import show
 
 if TYPE_CHECKING:
-    from n2s_core.app.listings import ChangesetAnswer, Version
+    from n2s_core.app.listings import ChangesetAnswer, StatusAnswer, Version
 
 SHOWN_ID = 16
 _KIND = {
@@ -53,6 +53,7 @@ def status_command(out: Output, *, changeset_id: ChangesetWord = None) -> int:
         ),
         ("files", f"{found.files}, {size_text(found.bytes)}"),
         ("objects", f"{found.objects}, {size_text(found.stored_bytes)} stored"),
+        *_cost_line(found),
         ("pending", f"{found.pending} rows of an unfinished push" if found.pending else "nothing"),
         ("failed", f"{len(found.failures)} files" if found.failures else "nothing"),
         ("last push", time_text(found.last_push_ns)),
@@ -66,6 +67,19 @@ def status_command(out: Output, *, changeset_id: ChangesetWord = None) -> int:
         for failure in found.failures:
             out.line(f"  {show(failure.path)}: {failure.error}")
     return 0
+
+
+def _cost_line(found: "StatusAnswer") -> "Iterator[tuple[str, str]]":
+    """Nothing without prices."""
+    if found.upkeep is not None:
+        from n2s_core.cli.spending import money
+
+        each = ", ".join(
+            f"{name} {money(one, found.upkeep.currency)}"
+            for name, one in found.upkeep.remotes.items()
+        )
+        text = f"{money(found.upkeep.monthly, found.upkeep.currency)} a month"
+        yield "cost", f"{text} ({each})" if each else text
 
 
 def changesets_command(
