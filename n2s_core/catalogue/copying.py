@@ -3,6 +3,7 @@
 Imported by who copies only, because the tables are declared with SQLAlchemy.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -111,7 +112,8 @@ def copy(
                 with _Alive(db) as alive:
                     copied = _Copy(db, target, alive, report).run()
             except BaseException:
-                _discard(target)
+                with contextlib.suppress(CatalogueError):  # the next copy removes it
+                    _discard(target)
                 raise
             crash_point("copy-finished")
             if moving:
@@ -147,12 +149,12 @@ def _clear(target: CatalogueAddress) -> None:
 
 
 def _discard(target: CatalogueAddress) -> None:
+    """Remove it; an empty schema stays, because an administrator may have made it."""
     if isinstance(target, PostgresqlAddress):
-        from n2s_core.catalogue.postgresql_schemas import (  # noqa: PLC0415 - psycopg is optional
-            remove,
-        )
-
-        remove(target)
+        names = ", ".join(schema.TABLES.tables)
+        with create_database(target) as db:  # opens it, and makes nothing yet
+            db.execute(f"DROP TABLE IF EXISTS {names} CASCADE")
+            db.execute("DROP FUNCTION IF EXISTS readable(bytea)")
     else:
         for path in files_of(target):
             path.unlink(missing_ok=True)

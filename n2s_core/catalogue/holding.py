@@ -1,9 +1,11 @@
 """All leases of a catalogue at once: for what nobody may push, prune or rebuild beside."""
 
-from n2s_core.catalogue.database import Database
+import contextlib
+
+from n2s_core.catalogue.database import Database, open_database
 from n2s_core.catalogue.leases import Leases
 from n2s_core.catalogue.pruning import EVERYBODY
-from n2s_core.errors import LeaseHeld
+from n2s_core.errors import CatalogueError, LeaseHeld
 from n2s_core.facts import Lease
 
 
@@ -39,9 +41,15 @@ class Held:
             raise LeaseHeld(message) from error
 
     def __exit__(self, *_: object) -> None:
-        """Give them back."""
-        while self._held:
-            self._leases.release(self._held.pop())
+        """Give them back, over a connection of its own: this one may be lost."""
+        held, self._held = self._held, []
+        if held:
+            with (
+                contextlib.suppress(CatalogueError),  # they end with this process, or expire
+                open_database(self._db.address) as db,
+            ):
+                for lease in held:
+                    Leases(db).release(lease)
 
     def were_given_back(self) -> None:
         """By another connection, together with what it wrote."""
