@@ -27,7 +27,7 @@ from n2s_core.catalogue_address import (
 from n2s_core.clock import now_ns
 from n2s_core.config import KeyTable, StoreTable, absolute_url, shown_url, store_options
 from n2s_core.credentials import PushCredential, read_credential
-from n2s_core.errors import UsageError
+from n2s_core.errors import CatalogueError, UsageError
 from n2s_core.flows.rebuild import Line
 from n2s_core.keys import KdfCost, new_master_key, store_id, wrap
 from n2s_core.layout import Shelf, object_name
@@ -153,9 +153,9 @@ def _prepare(
         store.put(object_name(Shelf.KEYS, digest), [data], len(data))
         whole = [(digest, data)]
     lines = survey(store, master, report) if joined else []
-    name, known = _choose_name(order, root, lines)
+    names = _names_known(order, path, store_id(master))
+    name, known = _choose_name(order, root, lines, names)
     dataset_id = known.dataset_id if known is not None else os.urandom(16)
-    _refuse_strange_catalogue(order, path, store_id(master))
     _write_config(path, _tables(order, root, path, url=url, name=name, dataset_id=dataset_id))
     with _new_catalogue(path, store_id(master), url) as catalogue:
         for digest, data in whole:
@@ -176,22 +176,27 @@ def _new_catalogue(path: Path, identity: bytes, url: str) -> Catalogue:
     On a server it may be there: machines share that of a store.
     """
     at = configuration.read(path).catalogue_address
-    if isinstance(at, PostgresqlAddress) and incarnation(at) is not None:
-        return Catalogue(at)
-    for own in files_of(at):
-        own.unlink(missing_ok=True)
-    return Catalogue.create(at, store_id=identity, store_url=url)
+    try:
+        if isinstance(at, PostgresqlAddress) and incarnation(at) is not None:
+            return Catalogue(at)
+        for own in files_of(at):
+            own.unlink(missing_ok=True)
+        return Catalogue.create(at, store_id=identity, store_url=url)
+    except CatalogueError:  # so that the dataset is not half prepared
+        path.unlink()
+        raise
 
 
-def _refuse_strange_catalogue(order: InitOrder, path: Path, identity: bytes) -> None:
-    """That of another store is not touched."""
+def _names_known(order: InitOrder, path: Path, identity: bytes) -> set[str]:
+    """What datasets are called that share the catalogue; that of another store is refused."""
     at = parse_address(order.catalogue or "", path.parent)
     if not isinstance(at, PostgresqlAddress) or incarnation(at) is None:
-        return
+        return set()
     with Catalogue(at) as found:
         if found.store_id != identity:
             message = f"{at} is the catalogue of another store; name another schema (?schema=NAME)."
             raise UsageError(message)
+        return {one.name for one in found.datasets()}
 
 
 def _add_dataset(
@@ -229,7 +234,7 @@ def _prepare_write_only(
                 " the push credential, or it lost its keys."
             )
             raise UsageError(message)
-    _refuse_strange_catalogue(order, path, credential.store_id)
+    _names_known(order, path, credential.store_id)
     _write_config(path, tables)
     with _new_catalogue(path, credential.store_id, url) as catalogue:
         catalogue.add_dataset(dataset_id, name)
@@ -255,7 +260,9 @@ def _refuse_strange(store: Store, url: str) -> None:
         raise UsageError(message)
 
 
-def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, Line | None]:
+def _choose_name(
+    order: InitOrder, root: Path, lines: list[Line], names: set[str]
+) -> tuple[str, Line | None]:
     """Name of the dataset, and the line of changesets in the store that it continues.
 
     A name that was given continues the line of that name. The default name continues one only
@@ -276,7 +283,7 @@ def _choose_name(order: InitOrder, root: Path, lines: list[Line]) -> tuple[str, 
         if tip is not None and tip.host == host and tip.root == here:
             return line.name, line
     base = _name_of(root)
-    taken = {line.name for line in lines}
+    taken = names | {line.name for line in lines}
     name, number = base, 2
     while name in taken:
         name, number = f"{base}-{number}", number + 1

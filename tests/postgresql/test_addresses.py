@@ -76,11 +76,14 @@ def test_a_role_needs_no_more_than_a_schema_of_its_own_to_push(
     make_dataset: MakeDataset, postgresql: Postgresql
 ) -> None:
     """A rebuild makes a schema and says what is missing when it may not."""
-    for statement in ("CREATE ROLE keeper LOGIN", "CREATE SCHEMA kept AUTHORIZATION keeper"):
-        postgresql.ask(statement)
+    postgresql.ask("CREATE ROLE keeper LOGIN")
     made = make_dataset(prepare=False)
     url = postgresql.url("kept", user="keeper")
     dataset = Dataset(made.base, made.root, made.store, made.config, url=url)
+    with pytest.raises(CatalogueError, match=r"docs/catalogue\.md"):
+        dataset.init()
+    assert not dataset.config.exists()
+    postgresql.ask("CREATE SCHEMA kept AUTHORIZATION keeper")
     dataset.init()
     fill(dataset, 1)
     assert dataset.push().failures == []
