@@ -143,6 +143,29 @@ def test_a_server_that_breaks_down_during_a_push_loses_nothing_for_the_next(
     assert dataset.push().changeset_id is None
 
 
+FULL = """
+CREATE FUNCTION {0}.full() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE disk_full USING MESSAGE = 'could not extend file: No space left on device'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON {0}.{1} FOR EACH STATEMENT EXECUTE FUNCTION {0}.full()
+"""
+
+
+@pytest.mark.parametrize("table", ["files", "pending_entries"])
+def test_a_full_disk_is_named_and_the_next_push_goes_on(
+    dataset: Dataset, postgresql: Postgresql, table: str
+) -> None:
+    """As the server says it; a trigger does here."""
+    assert isinstance(dataset.address, PostgresqlAddress)
+    schema = dataset.address.schema
+    fill(dataset, 1)
+    postgresql.ask(FULL.format(schema, table))
+    with pytest.raises(CatalogueError, match="disk full"):
+        dataset.push()
+    postgresql.ask(f"DROP FUNCTION {schema}.full() CASCADE")
+    assert dataset.push().failures == []
+    dataset.assert_restores(dataset.pull(), dataset.recover_py())
+
+
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     found = parse_address(f"postgresql:///n2s?host={tmp_path}", tmp_path)
     with pytest.raises(CatalogueError, match=r"Is its server running"):
