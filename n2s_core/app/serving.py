@@ -4,18 +4,15 @@ A worker needs the configuration and the key (or a push credential), as every co
 no catalogue. Each batch is sealed by a process of its own, one at a time in each.
 """
 
-import contextlib
 import os
-import queue
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from n2s_core.app import secrets
-from n2s_core.app.pool import WorkerDied, WorkerPool
+from n2s_core.app.pool import WorkerDied
 from n2s_core.app.remote_terms import (
     Answer,
     Kind,
@@ -23,19 +20,19 @@ from n2s_core.app.remote_terms import (
     Work,
     open_work,
     pack_answer,
-    pack_told,
     unpack_call,
 )
 from n2s_core.app.sealing_call import SealingCall
-from n2s_core.app.unlocking import tried
+from n2s_core.app.serving_gear import Gear
 from n2s_core.app.witnessing import differing
 from n2s_core.app.workspace import Workspace
-from n2s_core.config import shown_url
+from n2s_core.config import Config, shown_url
 from n2s_core.credentials import parse_credential
-from n2s_core.errors import Missing, N2sError, UsageError
-from n2s_core.jobs import BatchResult, SealSetting
+from n2s_core.errors import N2sError, UsageError
+from n2s_core.jobs import SealSetting
 from n2s_core.keypage import read_key
 from n2s_core.keys import store_id
+from n2s_core.ports import Store
 from n2s_core.reading import Directories, describe
 from n2s_core.relpath import show
 from n2s_core.version import __version__
@@ -43,72 +40,32 @@ from n2s_core.version import __version__
 if TYPE_CHECKING:
     from n2s_core.packs import Keyring
 
-TELL_S = 0.2
-POSTGRESQL = "postgresql"
+POSTGRESQL = frozenset({"postgresql+psycopg", "postgresql", "postgres"})
 
 
 def is_shared_catalogue(url: str) -> bool:
     """Whether several machines can ask the catalogue at this URL."""
-    return url.startswith(POSTGRESQL)
+    return ":" in url and url.partition(":")[0] in POSTGRESQL
 
 
-def unlocked(space: Workspace) -> "tuple[bytes, Keyring]":
+def unlocked(config: Config, store: Store) -> "tuple[bytes, Keyring]":
     """The id of the store, and what is needed to write into it, without a catalogue.
 
     Raises KeyProblem, StoreError.
     """
     from n2s_core.packs import Keyring  # noqa: PLC0415 - as in Workspace
 
-    table = space.config.key
-    where = f"the store {shown_url(space.store_url)}"
+    table = config.key
     if table.push_credential:
         credential = parse_credential(table.push_credential)
         return credential.store_id, Keyring(None, credential.store_public)
     if table.key_file:
-        key = tried(read_key(Path(table.key_file).expanduser()), space.store, where)
+        key = read_key(Path(table.key_file).expanduser())
     else:
-        whole, damaged = secrets.key_objects(space.store)
+        whole, damaged = secrets.key_objects(store)
+        where = f"the store {shown_url(config.store_url)}"
         key = secrets.unlock(whole, damaged, secrets.passphrase(table), where=where)
     return store_id(key), Keyring(key)
-
-
-class _Process:
-    """One process that seals, and what it tells while it does."""
-
-    def __init__(self) -> None:
-        self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._pool = WorkerPool(1, self._told)
-
-    def seal(self, call: SealingCall, work: Work, tell: Callable[[bytes], None]) -> BatchResult:
-        """Raises N2sError; WorkerDied when the process is of no use any more."""
-        future = self._pool.submit(call, work.batch)
-        over = False
-        while not over:
-            over = bool(wait([future], TELL_S).done)
-            while not self._told.empty():
-                tell(pack_told(work.key, self._told.get()))
-        result: BatchResult = future.result()
-        return result
-
-    def is_dead(self) -> bool:
-        """Whether it has ended."""
-        return not self._pool.pids()
-
-    def stands(self) -> bool:
-        """Whether somebody stopped it, with SIGSTOP or a debugger."""
-        return any(_state(pid) in "tT" for pid in self._pool.pids())
-
-    def close(self) -> None:
-        """End it, also in the middle of a batch."""
-        self._pool.kill()
-
-
-def _state(pid: int) -> str:
-    try:
-        said = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return "gone"
-    return said.rpartition(b") ")[2][:1].decode("ascii")
 
 
 class Serving:
@@ -128,13 +85,12 @@ class Serving:
         self._space = space
         self._root = root
         self._say = say
-        self._store_id, self._keyring = unlocked(space)
-        _ = space.spec, space.store  # opened by this thread
-        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
-        self._all = [_Process() for _ in range(processes)]
-        for process in self._all:
-            self._free.put(process)
-        self._known_keys: set[tuple[str, ...]] = set()
+        self._gear = Gear(space.config, processes)
+        try:
+            self._store_id, self._keyring = unlocked(space.config, self._gear.store)
+        except BaseException:
+            self._gear.close()
+            raise
         self._lock = threading.Lock()
         self.busy = 0
 
@@ -144,8 +100,7 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         """End the processes."""
-        for process in self._all:
-            process.close()
+        self._gear.close()
 
     def facts(self) -> dict[str, Any]:
         """What the scheduler tells everybody about this worker; nothing secret."""
@@ -161,7 +116,7 @@ class Serving:
 
     def stands(self) -> bool:
         """Whether one of the processes was stopped, so that its batch would never end."""
-        return any(process.stands() for process in self._all)
+        return self._gear.stands()
 
     def answer(self, call: bytes, tell: Callable[[bytes], None]) -> bytes:
         """Seal the batch of a call. `tell` hears of segments of large files on the way.
@@ -169,7 +124,12 @@ class Serving:
         Whatever goes wrong is in the answer.
         """
         terms, body = unpack_call(call)
-        refusal = self._refusal(terms)
+        try:
+            if body is None:
+                self._renew()
+            refusal = self._refusal(terms)
+        except N2sError as error:
+            refusal = str(error)
         if refusal:
             self._say("refused", f"Refused work from {terms.host}: {refusal}")
             return pack_answer(Answer(Kind.REFUSED, refusal))
@@ -178,11 +138,24 @@ class Serving:
             return pack_answer(Answer(Kind.READY, ""))
         with self._lock:
             self.busy += 1
+            gear = self._gear
         try:
-            return pack_answer(self._work(terms, open_work(body), tell))
+            return pack_answer(self._work(terms, open_work(body), gear, tell))
         finally:
             with self._lock:
                 self.busy -= 1
+
+    def _renew(self) -> None:
+        """A push begins: what earlier ones learned of the store, or broke, is not kept for it.
+
+        As long as a batch of an earlier one goes on, nothing is touched.
+        """
+        with self._lock:
+            old = self._gear
+            if self.busy or not old.is_used:
+                return
+            self._gear = Gear(self._space.config, self.processes)
+        old.close()
 
     # -- the terms -----------------------------------------------------------------------------
 
@@ -200,26 +173,16 @@ class Serving:
         where = shown_url(self._space.store_url)
         if terms.store_id != self._store_id.hex():
             return f"the store {where}, as {here} sees it, is not that of {there}."
-        if not self._has_a_key(terms.keys):
+        if not self._gear.has_a_key(terms.keys):
             return (
                 f"the store {where}, as {here} sees it, has none of the key objects that it has"
                 f" for {there}; is it another place?"
             )
         return ""
 
-    def _has_a_key(self, names: tuple[str, ...]) -> bool:
-        """Whether the store as this worker reaches it has one of these; asked once."""
-        if names not in self._known_keys:
-            for name in names:
-                with contextlib.suppress(Missing):
-                    self._space.store.stat(name)
-                    self._known_keys.add(names)
-                    break
-        return names in self._known_keys
-
     # -- the work ------------------------------------------------------------------------------
 
-    def _work(self, terms: Terms, work: Work, tell: Callable[[bytes], None]) -> Answer:
+    def _work(self, terms: Terms, work: Work, gear: Gear, tell: Callable[[bytes], None]) -> Answer:
         root = os.path.join(self._root, work.below) if work.below else self._root
         if work.share and not is_shared_catalogue(self._space.config.catalogue.url):
             here = os.uname().nodename
@@ -253,8 +216,8 @@ class Serving:
             transfers=work.transfers,
             readers=self._space.config.workers.readers_per_device,
         )
-        call = SealingCall(setting, self._space.spec, self._space.config.catalogue_address)
-        with self._process() as process:
+        call = SealingCall(setting, gear.spec, self._space.config.catalogue_address)
+        with gear.process() as process:
             try:
                 return Answer(Kind.SEALED, process.seal(call, work, tell))
             except WorkerDied as error:
@@ -262,21 +225,3 @@ class Serving:
                 return Answer(Kind.DIED, str(error))
             except N2sError as error:
                 return Answer(Kind.FAILED, error)
-
-    @contextlib.contextmanager
-    def _process(self) -> Iterator[_Process]:
-        """One that is free; a new one takes the place of one that is dead."""
-        process = self._free.get()
-        try:
-            yield process
-        finally:
-            if process.is_dead():
-                process = self._replaced(process)
-            self._free.put(process)
-
-    def _replaced(self, dead: _Process) -> _Process:
-        fresh = _Process()
-        with self._lock:
-            self._all[self._all.index(dead)] = fresh
-        dead.close()
-        return fresh

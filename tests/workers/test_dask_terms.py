@@ -5,6 +5,7 @@ import ipaddress
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -165,6 +166,26 @@ def test_no_more_is_under_way_than_there_are_processes(
     assert max(under_way) <= 3  # one is sealed, the next one is ready, and the last comes besides
     assert peak_bytes(sealing) - before < 20_000_000  # 60 MB were read
     assert peak_bytes(worker.process.pid) < 400_000_000
+    assert_well(dataset)
+
+
+def test_what_broke_in_one_push_is_mended_for_the_next(dataset: Dataset, made: Cluster) -> None:
+    """A worker stays for many pushes; its rclone, or what it thinks of a remote, need not."""
+    fill(dataset.root, folders=4)
+    text = dataset.config.read_text()
+    rclone = text.replace(f'url = "file:{dataset.store}"', f'url = "rclone::local:{dataset.store}"')
+    assert rclone != text
+    dataset.config.write_text(rclone)
+    use(dataset, made)
+    worker = made.worker(dataset.config, "--processes", "1")
+    assert dataset.push().failures == []
+    (broken,) = (pid for pid in worker.sealing() if b"rclone" in cmdline(pid))
+    os.kill(broken, signal.SIGKILL)
+    for path in dataset.root.glob("*/*-*"):
+        os.utime(path, follow_symlinks=False)
+        path.write_bytes(path.read_bytes() + b"more")
+    outcome = dataset.push()
+    assert (outcome.failures, outcome.notes) == ([], ())
     assert_well(dataset)
 
 
