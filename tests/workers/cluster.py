@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from tests.conftest import PASSPHRASE, Dataset, environment
 
 START_S = 60.0
+_NUMBERS = count(1)
 LOOK_S = 0.02
 PROGRAM = [sys.executable, "-m", "n2s_core"]
 _AS_OTHER = """
@@ -114,6 +116,14 @@ class Cluster:
         self.scheduler.kill()
         self.scheduler.wait()
 
+    def end_workers(self) -> None:
+        """Kill what is left of them."""
+        for one in self.workers:
+            if one.process.poll() is None:
+                one.give_all(signal.SIGKILL)
+            one.process.wait()
+        self.workers.clear()
+
     def worker(
         self,
         config: Path,
@@ -124,7 +134,7 @@ class Cluster:
         **env: str,
     ) -> WorkerProcess:
         """One more worker; returns when the scheduler has it."""
-        output = self.folder / f"worker-{len(self.workers)}"
+        output = self.folder / f"worker-{next(_NUMBERS)}"
         command = [
             *(prefix or self.prefix), *(program or PROGRAM), "--json", "--config", str(config),
             "worker", "--scheduler", self.address, *words,
@@ -148,10 +158,7 @@ def cluster(folder: Path, **how: object) -> Iterator[Cluster]:
         made.start()
         yield made
     finally:
-        for one in made.workers:
-            if one.process.poll() is None:
-                one.give_all(signal.SIGKILL)
-            one.process.wait()
+        made.end_workers()
         if made.scheduler is not None:
             made.stop()
 

@@ -4,14 +4,18 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from n2s_core.app import dask_probe
+from n2s_core.app.examining import Probe, Verdict, examine
 from n2s_core.errors import WorkersError
 from n2s_core.flows.push import Outcome
+from n2s_core.version import __version__
 from tests.conftest import Dataset, MakeDataset
 from tests.stored import confirmed, records
 from tests.workers.cluster import OTHER_VERSION, Cluster, WorkerProcess, until, use
@@ -170,35 +174,42 @@ def test_a_worker_of_another_version_is_refused_on_both_sides(
     filled: Dataset, made: Cluster
 ) -> None:
     use(filled, made)
-    other = made.worker(filled.config, program=OTHER_VERSION)
-    made.worker(filled.config)
-    outcome = filled.push()
-    (note,) = outcome.notes
+    other = made.worker(filled.config, "--name", "gamma", program=OTHER_VERSION)
+    made.worker(filled.config, "--name", "beta", "--processes", "2")
+    found = workers_probe(filled)
+    here = f"on {os.uname().nodename} (n2s"
+    assert found.verdict is Verdict.WARN
+    assert f"Workers: beta {here} {__version__}, 2 process(es)" in found.text
+    assert f"Of another version, which a push refuses: gamma {here} 99.0" in found.text
+    (note,) = filled.push().notes
     for said in (note, refused(other)):
         assert "n2s 99.0 is installed on" in said
         assert "install the same version" in said
     assert_well(filled)
 
 
+def workers_probe(dataset: Dataset) -> Probe:
+    (found,) = (one for one in examine(None, dataset.config).probes if one.name == "workers")
+    return found
+
+
 def test_a_worker_that_sees_another_tree_is_refused_before_it_reads(
     filled: Dataset, made: Cluster, tmp_path: Path
 ) -> None:
     """Also a copy of the tree is another one: its inode numbers are not those of the catalogue."""
-    os.system(f"cp -a {filled.root} {tmp_path / 'copy'}")  # noqa: S605 - names of its own
-    use(filled, made)
+    subprocess.run(["cp", "-a", filled.root, tmp_path / "copy"], check=True)
     (tmp_path / "empty").mkdir()
-    for root in ("copy", "empty"):
-        wrong = made.worker(filled.config, "--root", str(tmp_path / root))
-        right = made.worker(filled.config)
-        outcome = filled.push()
-        (note,) = outcome.notes
+    use(filled, made)
+    words = ("--processes", "1", "--root")
+    wrong = [made.worker(filled.config, *words, str(tmp_path / one)) for one in ("copy", "empty")]
+    made.worker(filled.config, "--processes", "1")
+    outcome = filled.push()
+    assert (outcome.removed, outcome.failures, len(outcome.notes)) == (0, [], 2)
+    for note in outcome.notes:
         assert "it sees another tree below its root" in note
-        assert "Refused a batch" in refused(wrong)
-        assert outcome.removed == 0
-        assert (wrong.end(), right.end()) == (0, 0)
-        assert_well(filled)
-        for path in filled.root.glob("*/*-*"):
-            os.utime(path, follow_symlinks=False)
+    for one in wrong:
+        assert "Refused a batch" in refused(one)
+    assert_well(filled)
 
 
 def test_a_worker_of_another_store_is_refused(
@@ -206,22 +217,18 @@ def test_a_worker_of_another_store_is_refused(
 ) -> None:
     """Another store has another key; a copy of the store has the same one, and is another place."""
     use(filled, made)
-    other = make_dataset("other")
-    for number, store in enumerate((other.store, tmp_path / "copied")):
-        if not store.exists():
-            os.system(f"cp -a {filled.store} {store}")  # noqa: S605 - names of its own
+    subprocess.run(["cp", "-a", filled.store, tmp_path / "copied"], check=True)
+    stores = [make_dataset("other").store, tmp_path / "copied"]
+    for number, store in enumerate(stores):
         config = tmp_path / f"config-{number}" / "config.toml"
         config.parent.mkdir()
-        text = filled.config.read_text().replace(str(filled.store), str(store))
-        config.write_text(text)
-        wrong = made.worker(config)
-        right = made.worker(filled.config)
-        (note,) = filled.push().notes
-        assert str(store if not number else filled.store) in note
-        assert wrong.end() == right.end() == 0
-        assert_well(filled)
-        for path in filled.root.glob("*/*-*"):
-            os.utime(path, follow_symlinks=False)
+        config.write_text(filled.config.read_text().replace(str(filled.store), str(store)))
+        made.worker(config, "--processes", "1")
+    made.worker(filled.config, "--processes", "1")
+    first, second = sorted(filled.push().notes, key=lambda note: "is not in file:" in note)
+    assert f"the store file:{stores[0]}, as " in first
+    assert f"is not in file:{filled.store}." in second
+    assert_well(filled)
 
 
 def test_a_push_without_workers_says_so_and_can_go_on_alone(filled: Dataset, made: Cluster) -> None:
@@ -237,8 +244,9 @@ def test_a_push_without_workers_says_so_and_can_go_on_alone(filled: Dataset, mad
 
 @pytest.mark.parametrize("fallback", [False, True])
 def test_a_push_whose_scheduler_dies_is_finished_by_the_next(
-    filled: Dataset, made: Cluster, fallback: bool
+    filled: Dataset, mortal: Cluster, fallback: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made = mortal
     (filled.root / "more").mkdir()
     fill(filled.root / "more", folders=30)
     use(filled, made, patience="2s", fallback=fallback)
@@ -252,6 +260,8 @@ def test_a_push_whose_scheduler_dies_is_finished_by_the_next(
         with pytest.raises(WorkersError, match=r"The scheduler tcp://.* cannot be used"):
             push.end()
     worker.wait_for("lost")
+    monkeypatch.setattr(dask_probe, "REACH_S", 0.5)
+    assert workers_probe(filled).verdict is Verdict.FAIL
     kept, before = confirmed(filled), records(filled)
     made.start()
     until(lambda: len(worker.said("ready")) > 1, "the worker's return")

@@ -24,12 +24,10 @@ from cryptography.x509.oid import NameOID
 
 from n2s_core.app.dask_parts import exposure
 from n2s_core.app.dask_pool import DaskPool
-from n2s_core.app.examining import Probe, Verdict, examine
 from n2s_core.errors import ConfigError, WorkersError
-from n2s_core.version import __version__
 from tests.conftest import PASSPHRASE, Dataset, MakeDataset
 from tests.several import make as make_several
-from tests.workers.cluster import OTHER_VERSION, PROGRAM, Cluster, cluster, use
+from tests.workers.cluster import PROGRAM, Cluster, cluster, use
 from tests.workers.test_dask_push import assert_well, fill, known
 
 
@@ -314,23 +312,3 @@ def test_what_cannot_be_meant_is_refused(dataset: Dataset, lines: str, said: str
     dataset.config.write_text(f"{dataset.config.read_text()}\n[workers]\n{lines}\n")
     with pytest.raises(ConfigError, match=said):
         dataset.space()
-
-
-def test_doctor_lists_the_workers_with_their_versions(dataset: Dataset, made: Cluster) -> None:
-    def probe() -> Probe:
-        (found,) = (one for one in examine(None, dataset.config).probes if one.name == "workers")
-        return found
-
-    use(dataset, made)
-    assert (probe().verdict, probe().text) == (
-        Verdict.WARN,
-        f"{made.address} answers. It has no worker of this dataset.",
-    )
-    made.worker(dataset.config, "--name", "beta", "--processes", "3")
-    made.worker(dataset.config, "--name", "gamma", program=OTHER_VERSION)
-    found = probe()
-    assert found.verdict is Verdict.WARN
-    assert f"Workers: beta on {os.uname().nodename} (n2s {__version__}, 3 process(es)" in found.text
-    assert "Of another version, which a push refuses: gamma" in found.text
-    made.stop()
-    assert probe().verdict is Verdict.FAIL
