@@ -55,7 +55,6 @@ class DaskCrew:
                 " other machines do not see it. This machine sealed by itself."
             )
             return None
-        require_dask()
         work = RemoteWork.of(self.space, setting, below)
         return Workers(
             seal=call,
@@ -67,6 +66,7 @@ class DaskCrew:
 
     def _executor(self, work: RemoteWork, call: SealingCall) -> Executor:
         if self._pool is None:
+            require_dask()
             from n2s_core.app.dask_pool import DaskPool  # noqa: PLC0415 - imports distributed
 
             table = self.space.config.workers

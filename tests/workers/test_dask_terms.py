@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from n2s_core.app.dask_parts import exposure
 from n2s_core.app.dask_pool import DaskPool
 from n2s_core.errors import ConfigError, WorkersError
-from tests.conftest import PASSPHRASE, Dataset, MakeDataset
+from tests.conftest import PASSPHRASE, Dataset, MakeDataset, environment
 from tests.several import make as make_several
 from tests.workers.cluster import PROGRAM, Cluster, cluster, use
 from tests.workers.test_dask_push import assert_well, fill, known
@@ -312,3 +312,17 @@ def test_what_cannot_be_meant_is_refused(dataset: Dataset, lines: str, said: str
     dataset.config.write_text(f"{dataset.config.read_text()}\n[workers]\n{lines}\n")
     with pytest.raises(ConfigError, match=said):
         dataset.space()
+
+
+def test_a_small_push_does_not_look_for_workers(dataset: Dataset) -> None:
+    """One batch is sealed before a worker is found; Dask is not even imported."""
+    (dataset.root / "file").write_bytes(b"1")
+    lines = '[workers]\nexecutor = "dask"\nscheduler = "tcp://127.0.0.1:1"\n'
+    dataset.config.write_text(f"{dataset.config.read_text()}\n{lines}")
+    code = (
+        "import sys; from n2s_core import push; done = push(config=sys.argv[1]);"
+        " assert done.written == 2, done; assert 'distributed' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, str(dataset.config)]
+    subprocess.run(command, env=environment(), check=True)
+    dataset.assert_restores()
