@@ -117,6 +117,6 @@ def test_what_is_asked_for_a_path_or_a_page_is_found_by_an_index(
     ],
 )
 def test_what_is_replaced_or_removed_is_found_by_an_index(full: Catalogue, statement: str) -> None:
-    values = (2, 1, PATH, 1) if "UPDATE" in statement else (1, PATH, 1)
+    values = (2, 1, PATH, LIVE) if "UPDATE" in statement else (1, PATH, 1)
     rows = full.db.all(f"EXPLAIN {statement}", values)
     assert "files_key" in "\n".join(row[0] for row in rows)
