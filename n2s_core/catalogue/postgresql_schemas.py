@@ -1,5 +1,7 @@
 """Putting one schema in the place of another, in a single transaction."""
 
+import contextlib
+import os
 from collections.abc import Callable
 
 from psycopg import errors
@@ -9,7 +11,7 @@ from n2s_core.catalogue.database import Database
 from n2s_core.catalogue.database_postgresql import INCARNATION
 from n2s_core.catalogue_address import PostgresqlAddress
 
-NEW, OLD = "_new", "_old"
+NEW, OLD = "_new", "_old_"
 
 
 def new_address(address: PostgresqlAddress) -> PostgresqlAddress:
@@ -26,15 +28,15 @@ def remove(address: PostgresqlAddress) -> None:
 
 
 def remove_replaced(address: PostgresqlAddress) -> None:
-    """Remove what was replaced at `address`, unless somebody still reads it: then the next does."""
-    old = address.with_schema(address.schema + OLD)
+    """Remove what was replaced at `address`, but for what somebody still reads: the next does."""
+    pattern = f"^{address.schema}{OLD}[0-9a-f]{{8}}$"
     with connecting.named(address), connecting.borrowed(address) as db:
-        if not _has_catalogue(db, old.schema):
-            return
-        try:
-            db.execute(f"DROP SCHEMA {old.schema} CASCADE", prepare=False)
-        except errors.LockNotAvailable:
-            return
+        for (name,) in db.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname ~ $1", (pattern,)
+        ).fetchall():
+            if _has_catalogue(db, name):
+                with contextlib.suppress(errors.LockNotAvailable):
+                    db.execute(f"DROP SCHEMA {name} CASCADE", prepare=False)
 
 
 def _has_catalogue(db: connecting.Connection, schema: str) -> bool:
@@ -76,7 +78,7 @@ def _is_there(db: connecting.Connection, schema: str) -> bool:
 
 def _swap(address: PostgresqlAddress, *, is_there: bool) -> list[str]:
     name = address.schema
-    away = [f"ALTER SCHEMA {name} RENAME TO {name}{OLD}"] if is_there else []
+    away = [f"ALTER SCHEMA {name} RENAME TO {name}{OLD}{os.urandom(4).hex()}"] if is_there else []
     return [
         f"TRUNCATE {name}{NEW}.leases",
         *away,

@@ -12,7 +12,16 @@ from tests.servers.postgresql import Postgresql
 from tests.stopping import Standing
 
 
-def test_who_has_the_replaced_catalogue_open_writes_nothing_more(dataset: Dataset) -> None:
+def schemas_of(dataset: Dataset, postgresql: Postgresql) -> int:
+    """How many there are: that of the catalogue, and what a rebuild put beside it."""
+    assert isinstance(dataset.address, PostgresqlAddress)
+    names = f"^{dataset.address.schema}(_(new|old).*)?$"
+    return len(postgresql.ask("SELECT 1 FROM pg_namespace WHERE nspname ~ %s", (names,)))
+
+
+def test_who_has_the_replaced_catalogue_open_writes_nothing_more(
+    dataset: Dataset, postgresql: Postgresql
+) -> None:
     fill(dataset, 1)
     dataset.push()
     with open_database(dataset.address) as before, open_database(dataset.address) as reader:
@@ -23,8 +32,10 @@ def test_who_has_the_replaced_catalogue_open_writes_nothing_more(dataset: Datase
             note(before, b"late")
         with pytest.raises(CatalogueError, match="was replaced or removed"):
             next(before.stream("SELECT path FROM files"))
+        dataset.rebuild()
         assert len([first, *reading]) == 52
     dataset.rebuild()
+    assert schemas_of(dataset, postgresql) == 1
     dataset.assert_restores()
 
 
@@ -33,16 +44,13 @@ def test_what_a_killed_rebuild_left_is_removed_by_the_next(
 ) -> None:
     fill(dataset, 1)
     dataset.push()
-    assert isinstance(dataset.address, PostgresqlAddress)
-    name = dataset.address.schema
-    schemas = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", (name,)
     with Standing(dataset, "rebuild-made", "rebuild") as first:
-        assert len(postgresql.ask(*schemas)) == 2
+        assert schemas_of(dataset, postgresql) == 2
         with pytest.raises(LeaseHeld, match="running"):
             dataset.rebuild()
         first.kill()
         assert dataset.rebuild().problems == ()
-    assert postgresql.ask(*schemas) == [(name,)]
+    assert schemas_of(dataset, postgresql) == 1
     dataset.assert_restores()
 
 
