@@ -64,7 +64,13 @@ def init_command(
     using: UsingWord = None,
     o: OptionWords = None,
     catalogue: Annotated[
-        str | None, typer.Option("--catalogue", metavar="URL", parser=str, help="Its database.")
+        str | None,
+        typer.Option(
+            "--catalogue",
+            metavar="URL",
+            parser=str,
+            help="A file, or postgresql+psycopg://USER@HOST/DATABASE.",
+        ),
     ] = None,
     share: Annotated[
         bool, typer.Option("--share", help="Store the same content at two paths once.")

@@ -1,14 +1,17 @@
 """Promise: nobody hangs because another stands still, and nothing confirmed is lost."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from n2s_core.catalogue import database_postgresql
 from n2s_core.catalogue import postgresql_connection as connecting
 from n2s_core.catalogue.database import Database, open_database
 from n2s_core.catalogue_address import PostgresqlAddress, parse_address
-from n2s_core.errors import CatalogueError
+from n2s_core.errors import CatalogueBusy, CatalogueError
 from tests.beside import beside, fill
 from tests.conftest import Dataset, MakeDataset
 from tests.postgresql.rows import add, note, paths
@@ -52,6 +55,51 @@ def test_who_stands_still_in_a_transaction_keeps_nobody_out(
     own = dataset.facts().dataset_id.hex()
     dataset.assert_restores(dataset.pull(), dataset.recover_py("--dataset", own))
     assert dataset.push().changeset_id is None
+
+
+def test_who_stops_in_the_middle_of_a_copy_keeps_nobody_out(
+    address: PostgresqlAddress, impatient: None
+) -> None:
+    """To the server that is at work, so its limit for idle transactions does not count."""
+    connecting.close_idle(address)
+    with connecting.borrowed(address) as silent, open_database(address) as db:
+        silent.execute("BEGIN", prepare=False)
+        silent.execute("SELECT 1 FROM properties WHERE name = 'incarnation' FOR NO KEY UPDATE")
+        copy = "COPY failures (dataset_no, path, error, first_ns, last_ns) FROM STDIN"
+
+        def stop_in_the_middle() -> None:
+            with silent.cursor().copy(copy) as writing:
+                writing.write("1\tsecond\twhy\t0\t0\n1\tth")
+                note(db, b"third")
+
+        with pytest.raises(psycopg.OperationalError):
+            stop_in_the_middle()
+        assert paths(db) == [b"first", b"third"]
+
+
+def test_who_is_at_work_for_long_is_waited_for_and_not_cut_off(
+    address: PostgresqlAddress, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it will end, so who waits gives up."""
+    connecting.close_idle(address)
+    monkeypatch.setattr(database_postgresql, "BUSY_S", 2)
+    with open_database(address) as working, open_database(address) as db:
+        asked = threading.Event()
+
+        def work() -> None:
+            with working.transaction():
+                add(working, b"second")
+                asked.set()
+                working.one("SELECT pg_sleep(4)")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        asked.wait()
+        with pytest.raises(CatalogueBusy, match="Another program holds it"):
+            note(db, b"third")
+        thread.join()
+        note(db, b"fourth")
+        assert paths(db) == [b"first", b"fourth", b"second"]
 
 
 # -- connections and servers that end ------------------------------------------------------------

@@ -8,12 +8,15 @@ import subprocess
 
 import pytest
 
+from n2s_core.catalogue import leases as leasing
+from n2s_core.clock import SECOND_NS, now_ns
 from n2s_core.errors import LeaseHeld
 from tests.beside import beside, fill, push_in_another_process
 from tests.conftest import Dataset, MakeDataset, missing
 from tests.stopping import Standing, let_the_lease_expire
 
 ROUNDS = 2
+HOUR_NS = 3600 * SECOND_NS
 _NAMED = 'hostname "$0" && exec "$@"'
 
 
@@ -84,6 +87,20 @@ def test_what_a_killed_machine_began_is_finished_when_its_lease_is_over(
         let_the_lease_expire(dataset)
         assert dataset.push().failures == []
     assert len(dataset.changesets()) == 1
+    assert_whole(dataset)
+
+
+@pytest.mark.parametrize("jump_ns", [-HOUR_NS, HOUR_NS])
+def test_a_lease_ends_by_the_clock_of_the_server_whatever_those_of_machines_say(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, jump_ns: int
+) -> None:
+    fill(dataset, 1)
+    with Standing(dataset, "batch-recorded:2", prefix=machine("east")):
+        monkeypatch.setattr(leasing, "now_ns", lambda: now_ns() + jump_ns)
+        with pytest.raises(LeaseHeld, match="on east"):
+            dataset.push()
+        let_the_lease_expire(dataset)
+        assert dataset.push().failures == []
     assert_whole(dataset)
 
 
