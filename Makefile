@@ -8,7 +8,7 @@ TEST_PARTS = btrfs-progs:mkfs.btrfs acl:setfacl attr:setfattr e2fsprogs:chattr \
 	snapper:snapper btrbk:btrbk shellcheck:shellcheck systemd:systemd-analyze \
 	openssh-server:sshd rclone:/usr/bin/rclone postgresql
 
-.PHONY: help demo test test-zfs check torture bench bench-stores clean FORCE
+.PHONY: help demo test test-zfs check torture bench bench-stores bench-scale clean FORCE
 
 help:
 	@echo 'make demo    push a small tree twice, restore it, break it, recover it'
@@ -19,6 +19,7 @@ help:
 	@echo 'make torture  kill, break and fill it for MINUTES=5, and count what is lost (SEED=1)'
 	@echo 'make bench   compare with restic and borg (ARGS="--cases a,c --rounds 1"); takes a while'
 	@echo 'make bench-stores  compare with rclone copy on S3, SFTP and WebDAV (ARGS="--size 200")'
+	@echo 'make bench-scale  catalogues of 20M rows, first pushes of 1M files (ARGS="--sizes 100k,1M")'
 	@echo 'make clean   remove what the others made'
 
 demo: .venv/made
@@ -57,6 +58,9 @@ bench: .venv/made-bench
 
 bench-stores: .venv/made-test .venv/made-bench parts
 	@.venv/bin/python contrib/bench/stores.py $(ARGS)
+
+bench-scale: .venv/made-test .venv/made-bench parts
+	@.venv/bin/python contrib/bench/scale.py $(ARGS)
 
 clean:
 	rm -rf .venv .demo .bench .hypothesis .pytest_cache .mypy_cache .ruff_cache build dist \
