@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Column, Integer, LargeBinary, SmallInteger, Table
 
 from n2s_core.catalogue import copying, schema
 from n2s_core.catalogue import postgresql_connection as connecting
@@ -22,6 +20,7 @@ from n2s_core.catalogue.database import open_database
 from n2s_core.catalogue_address import CatalogueAddress, parse_address
 from n2s_core.errors import CatalogueError, LeaseHeld, Outgrown, Unfit
 from n2s_core.model import Progress
+from tests.catalogue_rows import contents
 from tests.conftest import environment, quiet
 from tests.kept_catalogues import load, rows
 from tests.servers.postgresql import Postgresql
@@ -37,52 +36,7 @@ POINTS = (
     ("copy-moved", "file"),
     ("copy-moved", "server"),
 )
-OWN = {"leases", "properties"}
-SMALL = 1 << 15
-NUMBERS = st.integers(-(2**63), 2**63 - 1)
-BYTES = st.binary(max_size=40) | st.sampled_from([b"", b"\0", b"\xff\xfe\n", b"a/b" * 900])
-TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-
-
-def values_of(column: "Column[Any]") -> st.SearchStrategy[Any]:
-    """What a column can hold, with its extremes."""
-    if isinstance(column.type, LargeBinary):
-        found: st.SearchStrategy[Any] = BYTES
-    elif isinstance(column.type, SmallInteger):
-        found = st.integers(-SMALL, SMALL - 1)
-    elif type(column.type) is Integer:
-        found = st.integers(-(2**31), 2**31 - 1)
-    elif column.type.python_type is int:
-        found = NUMBERS
-    else:
-        found = TEXTS
-    return found | st.none() if column.nullable else found
-
-
-def rows_of(table: Table) -> st.SearchStrategy[list[tuple[Any, ...]]]:
-    names = [column.name for column in table.columns]
-    unique = [
-        [names.index(column.name) for column in table.primary_key],
-        *([names.index(column.name)] for column in table.columns if column.unique),
-    ]
-    return st.lists(
-        st.tuples(*map(values_of, table.columns)),
-        max_size=4,
-        unique_by=tuple(
-            (lambda row, at=at: tuple(row[one] for one in at))  # type: ignore[misc]
-            for at in unique
-        ),
-    )
-
-
-@st.composite
-def contents(draw: st.DrawFn) -> dict[str, list[tuple[Any, ...]]]:
-    """Rows for all tables; a catalogue that never was, with everything that could be in one."""
-    return {
-        table.name: draw(rows_of(table))
-        for table in schema.TABLES.sorted_tables
-        if table.name not in {*OWN, "alembic_version"}
-    }
+OWN = frozenset({"leases", "properties", "alembic_version"})
 
 
 def make(path: Path) -> Path:
@@ -127,7 +81,7 @@ def catalogue_with_rows(tmp_path: Path) -> Path:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(found=contents())
+@given(found=contents(without=OWN))
 def test_from_a_file_to_a_server_and_back_nothing_changes(
     found: dict[str, list[tuple[Any, ...]]], postgresql: Postgresql, tmp_path_factory: Any
 ) -> None:
@@ -271,6 +225,16 @@ def test_what_is_at_the_target_already_stays(
         assert catalogue.store_id == b"t" * 16
     with pytest.raises(CatalogueError, match="already"):
         copy(target, target)
+
+
+def test_who_was_faster_at_the_target_keeps_what_is_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_clear", make)
+    with pytest.raises(CatalogueError, match=r"There is a catalogue at .* already"):
+        copy(source, tmp_path / "target.db")
+    with Catalogue(tmp_path / "target.db") as catalogue:
+        assert catalogue.store_id == b"s" * 16
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Imported by who copies only, because the tables are declared with SQLAlchemy.
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +68,7 @@ class _Rows:
         self.count = 0
         self.changed_texts = 0
 
-    def of(self, db: Database) -> Iterator[tuple[Row, int]]:
+    def of(self, db: Database) -> Generator[tuple[Row, int], None, None]:
         """Each row, and how many bytes it is."""
         for row in db.stream(self.select):
             if row[0] in self._own:
@@ -108,13 +108,18 @@ def copy(
         _clear(target)
         with Held(db) as held, db.transaction(durable=True):
             held.guard()
-            try:
-                with _Alive(db) as alive:
-                    copied = _Copy(db, target, alive, report).run()
-            except BaseException:
-                with contextlib.suppress(CatalogueError):  # the next copy removes it
-                    _discard(target)
-                raise
+            with create_database(target) as new:
+                new.create_tables()  # whoever was faster keeps what is there
+                try:
+                    crash_point("copy-begun")
+                    with _Alive(db) as alive:
+                        copied = _Copy(db, new, alive, report).run()
+                except BaseException:
+                    with contextlib.suppress(CatalogueError):  # the next copy removes it
+                        _discard(target)
+                    raise
+            if isinstance(target, Path):
+                _flush_folder(target)
             crash_point("copy-finished")
             if moving:
                 db.execute(
@@ -211,56 +216,51 @@ class _Alive:
 
 
 class _Copy:
-    """One copy into an empty database."""
+    """One copy into empty tables."""
 
-    def __init__(
-        self, source: Database, target: CatalogueAddress, alive: _Alive, report: Report
-    ) -> None:
+    def __init__(self, source: Database, target: Database, alive: _Alive, report: Report) -> None:
         self._source = source
-        self._alive = alive
         self._target = target
+        self._alive = alive
         self._report = report
-        self._without_nul = isinstance(target, PostgresqlAddress)
+        self._without_nul = isinstance(target.address, PostgresqlAddress)
 
     def run(self) -> Copied:
         """Copy, compare, finish."""
         rows: dict[str, int] = {}
         changed = 0
         tables = [one for one in schema.TABLES.sorted_tables if one.name not in NOT_COPIED]
-        with create_database(self._target) as db:
-            db.create_tables()
-            crash_point("copy-begun")
-            for table in tables:
-                wanted = self._copy(table, db)
-                changed += wanted.changed_texts
-                rows[table.name] = wanted.count
-                crash_point("copy-table")
-                self._compare(table, db, wanted)
-            db.settle()
-            self._alive.ask()  # or somebody may have written what is not in the copy
-            self._finish(db)
-        if isinstance(self._target, Path):
-            _flush_folder(self._target)
+        for table in tables:
+            wanted = self._copy(table)
+            changed += wanted.changed_texts
+            rows[table.name] = wanted.count
+            crash_point("copy-table")
+            self._compare(table, wanted)
+        self._target.settle()
+        self._alive.ask()  # or somebody may have written what is not in the copy
+        self._finish()
         return Copied(rows, changed)
 
-    def _copy(self, table: Table, db: Database) -> _Rows:
+    def _copy(self, table: Table) -> _Rows:
         rows = _Rows(table, without_nul=self._without_nul)
-        for page in _pages(rows.of(self._source)):
-            with db.transaction():
-                db.execute_many(rows.insert, page)
-            self._tick(f"copying {table.name}", rows.count)
+        with contextlib.closing(rows.of(self._source)) as found:
+            for page in _pages(found):
+                with self._target.transaction():
+                    self._target.execute_many(rows.insert, page)
+                self._tick(f"copying {table.name}", rows.count)
         return rows
 
-    def _compare(self, table: Table, db: Database, wanted: _Rows) -> None:
+    def _compare(self, table: Table, wanted: _Rows) -> None:
         found = _Rows(table, without_nul=False)
-        for number, _ in enumerate(found.of(db)):
-            if number % AT_ONCE == 0:
-                self._tick(f"comparing {table.name}", number)
+        with contextlib.closing(found.of(self._target)) as rows:
+            for number, _ in enumerate(rows):
+                if number % AT_ONCE == 0:
+                    self._tick(f"comparing {table.name}", number)
         if found.sum != wanted.sum:
             message = (
-                f"The table {table.name} of the copy at {self._target} is not what was copied:"
-                f" {found.count} rows of {wanted.count}. The copy was removed; the catalogue"
-                " that was copied is as it was."
+                f"The table {table.name} of the copy at {self._target.address} is not what was"
+                f" copied: {found.count} rows of {wanted.count}. The copy was removed; the"
+                " catalogue that was copied is as it was."
             )
             raise CatalogueError(message)
 
@@ -268,9 +268,9 @@ class _Copy:
         self._alive.check()
         self._report(Progress(what, rows, 0))
 
-    def _finish(self, db: Database) -> None:
-        with db.transaction(durable=True):
-            db.execute(
+    def _finish(self) -> None:
+        with self._target.transaction(durable=True):
+            self._target.execute(
                 "INSERT INTO properties (name, value) VALUES (?, ?)",
                 (SCHEMA_VERSION, str(VERSION).encode()),
             )
