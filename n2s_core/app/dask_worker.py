@@ -18,6 +18,7 @@ from n2s_core.workers import WorkersTable
 FINISH_S = 20.0
 AGAIN_S = 1.0
 LOOK_S = 0.2
+SAY_S = 10.0
 
 
 class ServingPlugin(WorkerPlugin):
@@ -87,12 +88,9 @@ class DaskServing:
         )
         starting = asyncio.ensure_future(worker)
         stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         try:
-            if not starting.done():
-                starting.cancel()
+            if not await self._started(starting, stopping):
                 return
-            self._judge(starting)
             facts = self.serving.facts()
             self.say(
                 "ready",
@@ -110,12 +108,30 @@ class DaskServing:
             stopping.cancel()
             await worker.close(executor_wait=False, timeout=1)
 
-    def _judge(self, starting: "asyncio.Future[Any]") -> None:
+    async def _started(
+        self, starting: "asyncio.Future[Any]", stopping: "asyncio.Future[Any]"
+    ) -> bool:
+        """Whether the scheduler has the worker, for which Dask asks it again and again.
+
+        Raises UsageError when it never will.
+        """
+        both = {starting, stopping}
+        done, _ = await asyncio.wait(both, timeout=SAY_S, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            why = f"The scheduler {self.scheduler} does not answer, or does not let this worker in."
+            self.say("warning", f"{why} It is asked on and on.")
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return False
         error = starting.exception()
         if error is None:
-            return
-        if isinstance(error, OSError | asyncio.TimeoutError):
-            return
+            return True
+        error = error.__cause__ or error  # Dask says only that it failed
+        if isinstance(error, OSError):
+            self.say("lost", f"The scheduler {self.scheduler} cannot be used: {error}.")
+            await asyncio.wait({stopping}, timeout=AGAIN_S)
+            return False
         message = f"The scheduler {self.scheduler} does not take this worker: {error}."
         raise UsageError(message) from error
 

@@ -301,3 +301,11 @@ def test_pieces_of_a_huge_file_are_not_stored_twice_when_its_worker_dies(
     assert kept
     assert {one for one in kept if after[one] != 1} == set()
     assert_well(dataset)
+
+
+def test_of_two_workers_with_one_name_the_second_is_told(filled: Dataset, made: Cluster) -> None:
+    made.worker(filled.config, "--name", "beta", "--processes", "1")
+    second = made.worker(filled.config, "--name", "beta", "--processes", "1", wait=False)
+    assert second.process.wait() == 2
+    assert "does not take this worker" in second.output.read_text()
+    assert "name taken" in second.output.read_text()
