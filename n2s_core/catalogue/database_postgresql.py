@@ -35,6 +35,7 @@ _LOCKED = (
     " WHERE name = 'incarnation' FOR NO KEY UPDATE"
 )
 _WHICH = "SELECT value FROM properties WHERE name = 'incarnation'"
+_HAS_MANY_ROWS = "SELECT reltuples >= 10000 FROM pg_class WHERE oid = 'files'::regclass"
 _MAY = (
     "SELECT pg_is_in_recovery(), has_database_privilege(current_database(), 'CREATE'),"
     " has_database_privilege(current_database(), 'TEMPORARY'),"
@@ -61,10 +62,12 @@ class PostgresqlDatabase:
         self._is_unsure = False
         with connecting.named(address):
             self._db = connecting.borrow(address)
+        self._cursor = self._db.cursor()
         if create:
             return
         try:
             self._incarnation = self.incarnation()
+            self._choose_plans()
         except BaseException:
             self.close()
             raise
@@ -132,8 +135,18 @@ class PostgresqlDatabase:
                     raise
                 continue
             break
+        self._cursor = self._db.cursor()
         if self._incarnation is not None and self.incarnation() != self._incarnation:
             raise CatalogueError(self._replaced())
+
+    def _choose_plans(self) -> None:
+        """Plans may be kept when there are so many rows that none of them ignores the indexes.
+
+        Those of a table that is almost empty would be kept while it grows.
+        """
+        with connecting.named(self.address):
+            if self._incarnation and self._say(_HAS_MANY_ROWS).fetchone() == (True,):
+                self._say("SET plan_cache_mode = auto")
 
     def _replaced(self) -> str:
         return (
@@ -212,7 +225,7 @@ class PostgresqlDatabase:
 
     def _run(self, statement: str, values: Sequence[Any]) -> "psycopg.Cursor[Row]":
         text = translated(statement)
-        return self._again(lambda: self._db.execute(text, values, binary=True))
+        return self._again(lambda: self._cursor.execute(text, values, binary=True))
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> int:
         """See Database."""
