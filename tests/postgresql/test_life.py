@@ -14,7 +14,7 @@ from tests.stored import confirmed, records, start
 from tests.trust.histories import History
 from tests.trust.orphaned import ODD, crash, grow, orphans, reconcile
 
-POINTS = ["record-uncommitted:2", "batch-recorded:2", "head-sealed", "finish-uncommitted"]
+POINTS = ["record-uncommitted:2", "finish-uncommitted"]
 
 
 def test_a_catalogue_has_the_same_rows_in_postgresql_as_in_a_file(
