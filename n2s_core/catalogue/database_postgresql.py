@@ -9,6 +9,7 @@ whoever waits for it.
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -60,6 +61,7 @@ class PostgresqlDatabase:
         self._read_only = read_only
         self._incarnation: bytes | None = None
         self._is_unsure = False
+        self._loaded: Counter[str] = Counter()
         with connecting.named(address):
             self._db = connecting.borrow(address)
         self._cursor = self._db.cursor()
@@ -170,6 +172,8 @@ class PostgresqlDatabase:
                 yield
                 self._commit()
                 self._is_unsure = not durable
+                if durable:
+                    self._count_loaded()
         except BaseException:
             self._roll_back()
             raise
@@ -216,6 +220,12 @@ class PostgresqlDatabase:
             )
             raise CatalogueError(message) from error
 
+    def _count_loaded(self) -> None:
+        """The planner hears of many new rows at once, and not when the server comes to it."""
+        for table in [table for table, rows in self._loaded.items() if rows >= AT_ONCE]:
+            self._say(f"ANALYZE {table}")
+            del self._loaded[table]
+
     def _roll_back(self) -> None:
         if not self._db.closed and self._in_transaction:
             with contextlib.suppress(psycopg.Error):  # the server does it when the connection ends
@@ -259,6 +269,7 @@ class PostgresqlDatabase:
             for row in page:
                 copy.write_row(row)
         self._say(into.staged)
+        self._loaded[into.table] += len(page)
         self._say(f"TRUNCATE {into.stage}")
 
     def one(self, statement: str, values: Sequence[Any] = ()) -> Row | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 import msgpack
 
@@ -14,6 +14,8 @@ from n2s_core.model import LIVE, FileRow, FileType
 from n2s_core.relpath import RelPath, Span, below
 
 PAGE = 5000
+DIGESTS = 4096
+"""So many names of objects are remembered: many files lie in one, and a number is never reused."""
 FILE_COLUMNS = ", ".join(FileRow._fields)
 ENDED = f"valid_to < {LIVE}"
 """Of versions that were replaced or removed: the condition of the index `files_ended`."""
@@ -29,6 +31,7 @@ class Lookups:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._digest_of = lru_cache(DIGESTS)(self.digest_of)
 
     def live(self, dataset_no: int, span: Span) -> Iterator[list[LiveRow]]:
         """Live rows in byte order.
@@ -180,7 +183,7 @@ class Lookups:
         self, row: FileRow, digest_of: Callable[[int], bytes] | None = None
     ) -> list[Located]:
         """Where the content of a version lies; nothing for what has no content."""
-        digest_of = digest_of or self.digest_of
+        digest_of = digest_of or self._digest_of
         if row.file_hash is None or not row.size:
             return []
         if row.content is None:
