@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import scale_data
@@ -215,19 +216,29 @@ _PULL = ("pull", "--dry-run", "--target-path", "nowhere")
 
 
 @contextmanager
-def servers() -> Iterator[Callable[[], str]]:
-    """Gives addresses of new catalogues in a PostgreSQL that runs as long as the context."""
+def servers(databases: list[str]) -> Iterator[Callable[[], str]]:
+    """Gives addresses of new catalogues in a PostgreSQL, if one is wanted."""
     with ExitStack() as stack:
-        running: list[Callable[[], str]] = []
+        if "postgresql" not in databases:
+            yield str
+            return
+        from tests.servers.postgresql import postgresql  # noqa: PLC0415 - psycopg
 
-        def address() -> str:
-            if not running:
-                from tests.servers.postgresql import postgresql  # noqa: PLC0415 - psycopg
+        yield stack.enter_context(postgresql(careful=True)).url
 
-                running.append(stack.enter_context(postgresql(careful=True)).url)
-            return running[0]()
 
-        yield address
+def measure_all(given: argparse.Namespace, scratch: Path, server: Callable[[], str]) -> None:
+    """In a process that is not the parent of the servers, whose children can all be waited for."""
+    adopt_orphans()
+    path = given.results / "scale.csv"
+    points = read_csv(path)
+    try:
+        measure(given, Scale(scratch, points, server))
+    except CommandFailed as failure:
+        print(f"scale: {failure}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        write_csv(points, path)
 
 
 def measure(given: argparse.Namespace, scale: Scale) -> None:
@@ -251,21 +262,20 @@ def measure(given: argparse.Namespace, scale: Scale) -> None:
 
 def main() -> int:
     given = arguments()
-    adopt_orphans()
     scratch = Path(given.dir or tempfile.mkdtemp(prefix="n2s-scale-")).absolute()
     scratch.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(exist_ok=True)
-    points = read_csv(given.results / "scale.csv")
     try:
-        with servers() as server:
-            measure(given, Scale(scratch, points, server))
-    except CommandFailed as failure:
-        print(f"scale: {failure}", file=sys.stderr)
-        return 1
+        with servers(given.databases) as server:
+            process = get_context("fork").Process(target=measure_all, args=(given, scratch, server))
+            process.start()
+            process.join()
     finally:
-        write_csv(points, given.results / "scale.csv")
         if given.dir is None:
             shutil.rmtree(scratch)
+    if process.exitcode:
+        return process.exitcode
+    points = read_csv(given.results / "scale.csv")
     text = f"{os.cpu_count()} processors; Python {platform.python_version()}\n\n{table(points)}"
     print(f"\n{text}\n")
     folder = PAGE.parent if given.docs else given.results
