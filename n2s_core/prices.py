@@ -12,6 +12,8 @@ from n2s_core.errors import ConfigError
 
 PER_REQUESTS = 1000
 GB = 1000**3
+DAY_NS = 86_400 * 10**9
+MONTH_DAYS = 30
 CURRENCY = "currency"
 MOST_WORDS = 20
 
@@ -20,7 +22,8 @@ MOST_WORDS = 20
 class Prices:
     """Of one remote: money for 1000 requests of a kind, for a GB and month, for a GB read.
 
-    `stat` are questions about one object (HEAD).
+    `stat` are questions about one object (HEAD). An object that is removed before it is
+    `minimum_days` old costs as much as if it had stayed so long.
     """
 
     put: float = 0.0
@@ -30,6 +33,7 @@ class Prices:
     delete: float = 0.0
     storage: float = 0.0
     egress: float = 0.0
+    minimum_days: float = 0.0
 
     def of_requests(self, counts: Mapping[str, int], received: int) -> float:
         """What requests by kind, and bytes that were read, cost."""
@@ -39,6 +43,15 @@ class Prices:
     def of_a_month(self, size: int) -> float:
         """What so many bytes cost in a month."""
         return self.storage * size / GB
+
+    @property
+    def minimum_ns(self) -> int:
+        """`minimum_days` in nanoseconds."""
+        return int(self.minimum_days * DAY_NS)
+
+    def of_early_removal(self, byte_ns: float) -> float:
+        """What bytes cost that are paid for so long although they are gone."""
+        return self.of_a_month(1) * byte_ns / (MONTH_DAYS * DAY_NS)
 
 
 REQUEST_KINDS = ("put", "get", "list", "stat", "delete")

@@ -153,6 +153,12 @@ class PruneCatalogue(Protocol):
     def due_objects(self, before_ns: int, now_ns: int) -> Sums:
         """Objects that nobody needs, marked up to a time, or at `now_ns` if they are not yet."""
 
+    def early(self, before_ns: int, marked_ns: int, *, now_ns: int, minimum_ns: int) -> float:
+        """Bytes of `due_objects`, each times what it lacks now of an age of `minimum_ns`.
+
+        What is not marked counts as marked at `marked_ns`.
+        """
+
     def mark(self, time_ns: int) -> None:
         """Mark what no kept changeset needs, unmark what one does."""
 

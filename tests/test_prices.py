@@ -1,5 +1,6 @@
 """Promise: money is what the configuration says, for what was counted, of all remotes together."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from n2s_core import config
 from n2s_core.app.api import push
+from n2s_core.app.keeping import forget, prune
 from n2s_core.app.standing import status
 from n2s_core.app.traffic import Traffic
 from n2s_core.cli.spending import money
@@ -104,6 +106,24 @@ def test_shards_cost_by_their_size(tmp_path: Path) -> None:
     there = sum(one.stat().st_size for one in shards.store.rglob("*") if one.is_file())
     found = status(config=shards.config).to_json()
     assert found["cost"]["monthly"] == pytest.approx(20 * there / GB, rel=0.25)
+
+
+@pytest.mark.parametrize(("days", "share"), [(90.0, 1.0), (0.0, 0.0)])
+def test_removal_before_its_time_is_charged(dataset: Dataset, days: float, share: float) -> None:
+    priced(dataset, TABLE + f"minimum_days = {days}\n")
+    for _ in range(3):  # the second of them is alone in its object
+        (dataset.root / "file").write_bytes(os.urandom(200_000))
+        dataset.push()
+    forget(config=dataset.config, rules={"keep_last": "1"})
+    for dry_run in (True, False):
+        found = prune(
+            config=dataset.config, grace="0h", max_unused="unlimited", dry_run=dry_run
+        ).to_json()
+        assert found["objects_removed"] == 1
+        wanted = share * 20 * found["bytes_removed"] / GB * days / 30
+        assert found["early_cost"] == pytest.approx(wanted, abs=2e-6)
+    again = prune(config=dataset.config, grace="0h", max_unused="unlimited")
+    assert again.to_json()["early_cost"] == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from n2s_core.app.answers import Json, traffic_json
 from n2s_core.app.delivering import deliver
 from n2s_core.app.retaining import Known, give
-from n2s_core.app.traffic import Traffic
+from n2s_core.app.traffic import DIGITS, Traffic
+from n2s_core.app.upkeep import early_removal, minimums_ns
 from n2s_core.app.workspace import Workspace
 from n2s_core.clock import now_ns
 from n2s_core.errors import CatalogueError
@@ -36,6 +37,7 @@ class PruneAnswer:
     dry_run: bool
     seconds: float
     traffic: Traffic | None = None
+    early_cost: float | None = None
 
     def to_json(self) -> Json:
         """The keys of docs/commands.md."""
@@ -51,6 +53,7 @@ class PruneAnswer:
             "unused_bytes": self.done.repacked.unused,
             "fixed_objects": self.done.repacked.fixed.objects,
             "fixed_bytes": self.done.repacked.fixed.bytes,
+            "early_cost": None if self.early_cost is None else round(self.early_cost, DIGITS),
             "grace_seconds": self.grace_ns // 1_000_000_000,
             "dry_run": self.dry_run,
             "seconds": round(self.seconds, 3),
@@ -83,6 +86,7 @@ def prune(
         ),
         report=report,
         grace_ns=grace_ns,
+        minimums_ns=minimums_ns(space.config),
     )
     if dry_run:
         done = flow.rehearse(started_ns)
@@ -97,7 +101,8 @@ def prune(
             done = flow.run(started_ns)
         finally:
             pruning.release()
-    return PruneAnswer(done, grace_ns, dry_run, (now_ns() - started_ns) / 1e9, space.traffic())
+    seconds, early = (now_ns() - started_ns) / 1e9, early_removal(space.config, done.early)
+    return PruneAnswer(done, grace_ns, dry_run, seconds, space.traffic(), early)
 
 
 def _refuse_strangers(space: Workspace) -> None:

@@ -44,6 +44,27 @@ def upkeep(config: Config, stored: Mapping[str, int]) -> Upkeep | None:
     return _of_several(prices, RemoteSet.from_url(url), stored)
 
 
+def minimums_ns(config: Config) -> frozenset[int]:
+    """For how long remotes charge in any case; without what is nothing."""
+    if config.prices is None:
+        return frozenset()
+    several = [config.prices.all, *config.prices.remotes.values()]
+    return frozenset(one.minimum_ns for one in several if one.minimum_days)
+
+
+def early_removal(config: Config, lacking: Mapping[int, float]) -> float | None:
+    """Money for objects that are removed before their time, by what each minimum lacks."""
+    if config.prices is None:
+        return None
+    url = config.store_url
+    if not url.startswith(PREFIX):
+        return config.prices.all.of_early_removal(lacking.get(config.prices.all.minimum_ns, 0.0))
+    wanted = RemoteSet.from_url(url)
+    each = [config.prices.of(one.name) for one in wanted.remotes]
+    share = _share(wanted, Shelf.DATA.value)
+    return sum(share * one.of_early_removal(lacking.get(one.minimum_ns, 0.0)) for one in each)
+
+
 def _of_several(prices: PriceTable, wanted: RemoteSet, stored: Mapping[str, int]) -> Upkeep:
     size = round(sum(_share(wanted, shelf) * size for shelf, size in stored.items()))
     remotes = {one.name: prices.of(one.name).of_a_month(size) for one in wanted.remotes}

@@ -213,6 +213,19 @@ class Pruning:
         """Objects that nobody needs, marked up to a time, or at `now_ns` if they are not yet."""
         return self._sums("used = 0 AND coalesce(marked_ns, ?) <= ?", (now_ns, before_ns))
 
+    def early(self, before_ns: int, marked_ns: int, *, now_ns: int, minimum_ns: int) -> float:
+        """Bytes of `due_objects`, each times what it lacks now of an age of `minimum_ns`.
+
+        What is not marked counts as marked at `marked_ns`.
+        """
+        row = self._db.one(
+            "SELECT sum(CAST(e.size AS DOUBLE PRECISION) * (o.confirmed_ns - ?))"
+            " FROM temp.examined e JOIN objects o ON o.object_no = e.object_no"
+            " WHERE e.used = 0 AND coalesce(e.marked_ns, ?) <= ? AND o.confirmed_ns > ?",
+            (now_ns - minimum_ns, marked_ns, before_ns, now_ns - minimum_ns),
+        )
+        return 0.0 if row is None or row[0] is None else float(row[0])
+
     def _sums(self, condition: str, values: tuple[int, ...]) -> Sums:
         row = self._db.one(
             f"SELECT count(*), coalesce(sum(size), 0) FROM temp.examined WHERE {condition}",  # noqa: S608

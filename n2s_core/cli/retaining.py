@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from n2s_core.cli.running import Output
-from n2s_core.cli.spending import say_traffic
+from n2s_core.cli.spending import money, say_traffic
 from n2s_core.cli.text import size_text, table, time_text
 from n2s_core.cli.words import changeset_ids
 from n2s_core.errors import UsageError
@@ -159,6 +159,9 @@ def prune_command(
         f" {done.swept} changesets and {done.versions} versions {would}gone, {found.seconds:.1f} s"
     )
     say_traffic(out, found.traffic)
+    if found.early_cost and found.traffic is not None and found.traffic.prices is not None:
+        price = money(found.early_cost, found.traffic.prices.currency)
+        out.summary(f"{would}removed before its time: {price}")
     copies, fixed = done.repacked.copies, done.repacked.fixed
     if copies.objects:
         out.summary(

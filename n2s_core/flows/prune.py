@@ -7,7 +7,7 @@ reference or the mark is gone.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,7 +28,8 @@ class Pruned:
     `swept` changesets cannot be brought back any more, `versions` of paths are gone from the
     catalogue; `removed` are objects that the store does not have any more, `waiting` those that no
     kept changeset needs and that are removed when their time of grace is over; what was repacked is
-    among these.
+    among these. `early` has for each minimum of time (ns) that was asked about what the removed
+    objects lacked to it: bytes times ns.
     """
 
     swept: int
@@ -36,6 +37,7 @@ class Pruned:
     removed: Sums
     waiting: Sums
     repacked: Repacked
+    early: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -91,7 +93,10 @@ class Repacker(Protocol):
 
 @dataclass(slots=True)
 class Prune:
-    """One prune of one catalogue. `sweep(before_ns)` declares swept what was marked until then."""
+    """One prune of one catalogue. `sweep(before_ns)` declares swept what was marked until then.
+
+    `minimums_ns`: what remotes charge for at least, in any case.
+    """
 
     catalogue: PruneCatalogue
     store: Store
@@ -99,6 +104,8 @@ class Prune:
     repack: Repacker
     report: Report
     grace_ns: int
+    minimums_ns: frozenset[int] = frozenset()
+    _early: dict[int, float] = field(default_factory=dict)
     _versions: int = 0
     _examined: int = 0
     _removed: int = 0
@@ -112,17 +119,17 @@ class Prune:
         self.catalogue.mark_changesets(now_ns)
         swept = self.sweep(before_ns)
         crash_point("prune-swept")
-        waiting = self._pass(before_ns)
+        waiting = self._pass(before_ns, now_ns)
         self.catalogue.mark(now_ns)
         crash_point("prune-marked")
         repacked = self.repack.run(Sight.of(self.catalogue.numbers()), now_ns)
         waiting = waiting.plus(repacked.old)
         if now_ns <= before_ns:  # what was marked a moment ago needs a scan that begins after it
-            waiting = self._pass(before_ns)
+            waiting = self._pass(before_ns, now_ns)
         if self._removed:
             self.catalogue.tidy()
         removed = Sums(self._removed, self._bytes)
-        return Pruned(swept, self._versions, removed, waiting, repacked)
+        return Pruned(swept, self._versions, removed, waiting, repacked, self._early)
 
     def rehearse(self, now_ns: int) -> Pruned:
         """What a run would do now; nothing is changed."""
@@ -131,6 +138,7 @@ class Prune:
         then = self.catalogue.numbers(before_ns=before_ns, now_ns=now_ns)
         self._scan(Sight.of(then), remove=False)
         unused, due = self.catalogue.unused(), self.catalogue.due_objects(before_ns, now_ns)
+        self._note_early(before_ns, now_ns, now_ns)
         waiting = Sums(unused.objects - due.objects, unused.bytes - due.bytes)
         swept = sum(one.swept for some in then.values() for one in some)
         swept -= sum(one.swept for some in now.values() for one in some)
@@ -139,12 +147,21 @@ class Prune:
             due = due.plus(repacked.old)
         else:
             waiting = waiting.plus(repacked.old)
-        return Pruned(swept, self._versions, due, waiting, repacked)
+        return Pruned(swept, self._versions, due, waiting, repacked, self._early)
 
-    def _pass(self, before_ns: int) -> Sums:
+    def _note_early(self, before_ns: int, marked_ns: int, now_ns: int) -> None:
+        """Of what is about to be removed; what is not marked counts as marked at a time."""
+        for minimum_ns in self.minimums_ns:
+            lacking = self.catalogue.early(
+                before_ns, marked_ns, now_ns=now_ns, minimum_ns=minimum_ns
+            )
+            self._early[minimum_ns] = self._early.get(minimum_ns, 0.0) + lacking
+
+    def _pass(self, before_ns: int, now_ns: int) -> Sums:
         """Scan, and remove what may go; what no kept changeset needs and stays for now."""
         self._scan(Sight.of(self.catalogue.numbers()), remove=True)
         unused = self.catalogue.unused()
+        self._note_early(before_ns, before_ns + 1, now_ns)
         objects, size = self._removed, self._bytes
         while doomed := self.catalogue.doom(before_ns):
             crash_point("prune-doomed")
