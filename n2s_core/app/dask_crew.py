@@ -41,7 +41,7 @@ class DaskCrew:
         Raises ConfigError, UsageError.
         """
         config = self.space.config
-        if config.store.share and not is_shared_catalogue(config.catalogue.url):
+        if config.store.share and not is_shared_catalogue(config.catalogue_address):
             message = (
                 "With share = true workers on other machines ask the catalogue what is stored, and"
                 " a file of this machine they cannot ask: use a PostgreSQL catalogue, or"

@@ -26,6 +26,7 @@ from n2s_core.app.sealing_call import SealingCall
 from n2s_core.app.serving_gear import Gear
 from n2s_core.app.witnessing import differing
 from n2s_core.app.workspace import Workspace
+from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress
 from n2s_core.config import Config, shown_url
 from n2s_core.credentials import parse_credential
 from n2s_core.errors import N2sError, UsageError
@@ -40,12 +41,10 @@ from n2s_core.version import __version__
 if TYPE_CHECKING:
     from n2s_core.packs import Keyring
 
-POSTGRESQL = frozenset({"postgresql+psycopg", "postgresql", "postgres"})
 
-
-def is_shared_catalogue(url: str) -> bool:
-    """Whether several machines can ask the catalogue at this URL."""
-    return ":" in url and url.partition(":")[0] in POSTGRESQL
+def is_shared_catalogue(address: CatalogueAddress) -> bool:
+    """Whether several machines can ask the catalogue there."""
+    return isinstance(address, PostgresqlAddress)
 
 
 def unlocked(config: Config, store: Store) -> "tuple[bytes, Keyring]":
@@ -184,7 +183,7 @@ class Serving:
 
     def _work(self, terms: Terms, work: Work, gear: Gear, tell: Callable[[bytes], None]) -> Answer:
         root = os.path.join(self._root, work.below) if work.below else self._root
-        if work.share and not is_shared_catalogue(self._space.config.catalogue.url):
+        if work.share and not is_shared_catalogue(self._space.config.catalogue_address):
             here = os.uname().nodename
             why = (
                 f"with share = true a worker asks the catalogue, and that in the configuration of"
