@@ -1,6 +1,7 @@
 """The commands about which changesets are kept, as users run them."""
 
 import os
+from typing import Any
 
 from tests.cli.program import Program
 
@@ -86,6 +87,12 @@ def test_pins_and_tags_keep(victim: Program) -> None:
     assert "tag" in victim.json("tag", "add", two, "a,b", code=2)["error"]
 
 
+def outcome(answer: dict[str, Any]) -> dict[str, Any]:
+    """What a prune says of objects, not of its own work."""
+    own = {"dry_run", "seconds", "requests", "bytes_sent", "bytes_received"}
+    return {name: value for name, value in answer.items() if name not in own}
+
+
 def test_a_prune_says_what_it_would_do_and_does_it(victim: Program) -> None:
     three, two, one = ids(victim)
     victim.run("forget", "--keep-last", "1")
@@ -97,7 +104,7 @@ def test_a_prune_says_what_it_would_do_and_does_it(victim: Program) -> None:
     rehearsal = victim.json("prune", "--dry-run")
     before = victim.objects("data")
     done = victim.json("prune")
-    assert {**done, "dry_run": True, "seconds": 0} == {**rehearsal, "seconds": 0}
+    assert outcome(done) == outcome(rehearsal)
     gone = len(before) - len(victim.objects("data"))
     assert done["objects_removed"] - done["repacked_objects"] == gone
     assert "0 objects (0 B) removed, 0 (0 B) wait" in victim.run("prune").out
@@ -128,7 +135,7 @@ def test_what_is_used_in_part_is_repacked_as_far_as_is_said(victim: Program) -> 
     assert victim.json(*words, "--max-repack-size", "1K")["repacked_objects"] == 0
     rehearsal = victim.json(*words, "--dry-run")
     done = victim.json(*words)
-    assert {**done, "dry_run": True, "seconds": 0} == {**rehearsal, "seconds": 0}
+    assert outcome(done) == outcome(rehearsal)
     assert done["repacked_objects"] >= 1
     assert 80_000 < done["repacked_bytes"] < 110_000
     assert done["bytes_removed"] > 160_000
