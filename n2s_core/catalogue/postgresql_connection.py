@@ -4,6 +4,7 @@ A process keeps the connections that nobody uses at the moment, so that a thread
 lease, a stream of rows or the next command need not make a new one.
 """
 
+import atexit
 import contextlib
 import os
 import threading
@@ -137,6 +138,14 @@ def close_idle(address: PostgresqlAddress) -> None:
         idle = _idle.pop((os.getpid(), address), [])
     for one in idle:
         one.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """The server hears that this process ends; those of a parent are the parent's."""
+    for pid, address in list(_idle):
+        if pid == os.getpid():
+            close_idle(address)
 
 
 @contextlib.contextmanager
