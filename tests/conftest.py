@@ -26,6 +26,7 @@ from n2s_core.flows.restore import RestoreResult
 from n2s_core.flows.verify import Findings, Verify, VerifyWish
 from n2s_core.model import Progress
 from tests import catalogues
+from tests.cheap_keys import make_cheap
 from tests.trees import describe, differences
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def missing(sentence: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(sentence)
     pytest.skip(sentence)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_keys() -> Iterator[None]:
+    """Stores that tests prepare in this process are opened at little cost, by all who open them."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_cheap(patch.setattr)
+        yield
 
 
 @pytest.fixture(autouse=True)

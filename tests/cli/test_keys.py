@@ -29,6 +29,14 @@ def ids(program: Program, **how: int) -> list[str]:
 # -- list, add, remove -------------------------------------------------------------------------
 
 
+def test_the_key_of_a_new_store_costs_what_a_key_should(make: Make) -> None:
+    program = make("one")
+    words = [*COMMAND, "init", program.root, "--store", program.store]
+    subprocess.run(words, check=True, env=program.environment(), timeout=LIMIT_S)
+    (key,) = program.json("key", "list")["keys"]
+    assert (key["memory_kib"], key["iterations"], key["lanes"]) == (65536, 3, 4)
+
+
 def test_list_says_of_each_key_whether_it_opens(fresh: Program, new: tuple[str, str]) -> None:
     (first,) = ids(fresh)
     added = fresh.json("key", "add", *new, *CHEAP, "--label", "for the safe\x1b[31m")["added"]

@@ -22,6 +22,12 @@ CHEAP = KdfCost(memory_kib=64, iterations=1, lanes=1)
 WHERE = "the store"
 
 
+@pytest.fixture(autouse=True)
+def _real_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here keys cost what they cost users."""
+    monkeypatch.setattr(costing, "DEFAULT_COST", DEFAULT_COST)
+
+
 def wrapped(secret: str, *, label: str = "", created_ns: int = 1, cost: KdfCost = CHEAP) -> bytes:
     return keys.wrap(MASTER, secret, created_ns=created_ns, label=label, cost=cost)
 

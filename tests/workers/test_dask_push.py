@@ -279,12 +279,15 @@ def test_a_push_whose_scheduler_dies_is_finished_by_the_next(
 
 
 def test_pieces_of_a_huge_file_are_not_stored_twice_when_its_worker_dies(
-    dataset: Dataset, made: Cluster
+    make_dataset: MakeDataset, made: Cluster
 ) -> None:
+    dataset = make_dataset(pack_size=4 << 20)
     (dataset.root / "huge").write_bytes(random.Random(3).randbytes(80 << 20))
     use(dataset, made)
     first = made.worker(dataset.config, "--processes", "1")
     push = Pushing(dataset)
+    until(some_objects(dataset), "the first pieces")
+    first.give(signal.SIGSTOP)
 
     def is_recorded() -> bool:
         with sqlite3.connect(dataset.catalogue) as db:
@@ -292,7 +295,7 @@ def test_pieces_of_a_huge_file_are_not_stored_twice_when_its_worker_dies(
         db.close()
         return bool(found)
 
-    until(is_recorded, "the first pieces")
+    until(is_recorded, "that they are recorded")
     kept = confirmed(dataset)
     first.give(signal.SIGKILL)
     made.worker(dataset.config, "--processes", "1")
