@@ -31,7 +31,7 @@ def ids(program: Program, **how: int) -> list[str]:
 
 def test_the_key_of_a_new_store_costs_what_a_key_should(make: Make) -> None:
     program = make("one")
-    words = [*COMMAND, "init", program.root, "--store", program.store]
+    words = [*COMMAND, "init", str(program.root), "--store", str(program.store)]
     subprocess.run(words, check=True, env=program.environment(), timeout=LIMIT_S)
     (key,) = program.json("key", "list")["keys"]
     assert (key["memory_kib"], key["iterations"], key["lanes"]) == (65536, 3, 4)
