@@ -106,6 +106,20 @@ def test_one_name_of_a_file_is_enough_for_all_of_them(
     dataset.assert_restores()
 
 
+def test_what_is_named_with_its_directory_and_alone_counts_once(
+    dataset: Dataset, told: Told
+) -> None:
+    write(dataset, "a/b/one", "a/b/two", "a/three")
+    push_told(dataset)
+    shutil.rmtree(dataset.root / "a" / "b")
+    write(dataset, "a/three", "a/four", content=b"changed")
+    done = push_told(dataset, (b"a", SUBTREE), (b"a", ENTRIES), b"a/three", b"a/b/one")
+    assert (done.written, done.touched, done.removed) == (2, 1, 3)
+    with dataset.space() as space:
+        assert space.dataset.live_files == len([*dataset.root.rglob("*")]) - 1
+    dataset.assert_restores()
+
+
 def test_a_name_that_is_gone_is_enough_for_those_that_stay(dataset: Dataset, told: Told) -> None:
     write(dataset, "deep/a", "x")
     (dataset.root / "b").hardlink_to(dataset.root / "deep/a")

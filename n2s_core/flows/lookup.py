@@ -81,7 +81,7 @@ class Lookup:
             yield from self._subtree(change.path)
             return
         stat = yield from self._one(change.path)
-        if stat is None or not statlib.S_ISDIR(stat.st_mode):
+        if stat is None or not statlib.S_ISDIR(stat.st_mode) or change.path in self._subtrees:
             return
         if self.lists or change.kind is ChangeKind.ENTRIES:
             yield from self._entries(change.path)
