@@ -16,7 +16,7 @@ from n2s_core.app.rebuilding import alone
 from n2s_core.app.verifying import verify
 from n2s_core.catalogue import leases as leasing
 from n2s_core.catalogue.database import open_database
-from n2s_core.catalogue.leases import TERM_NS, KeptLease, Leases, this_process
+from n2s_core.catalogue.leases import TERM_NS, Leases, kept_lease, this_process
 from n2s_core.clock import SECOND_NS, boot_ns, now_ns
 from n2s_core.errors import LeaseHeld
 from n2s_core.flows.push import Outcome
@@ -223,7 +223,7 @@ def test_a_lease_is_prolonged_while_its_process_waits_for_something(
     lease = leases.acquire(1)
     begun = expiry(filled)
     monkeypatch.setattr(leasing, "RENEW_NS", SECOND_NS // 100)
-    with KeptLease(filled.address, lease):
+    with kept_lease(filled.address, lease):
         wait_until(lambda: expiry(filled) > begun)
         with database(filled) as db:
             db.execute("UPDATE leases SET fencing = fencing + 1")

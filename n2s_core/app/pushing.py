@@ -15,7 +15,7 @@ from n2s_core.app.pool import WorkerPool
 from n2s_core.app.sealing_call import SealingCall
 from n2s_core.app.setback import setback_of
 from n2s_core.app.workspace import Workspace
-from n2s_core.catalogue.leases import KeptLease
+from n2s_core.catalogue.leases import kept_lease
 from n2s_core.catalogue.session import PushSession
 from n2s_core.clock import now_ns
 from n2s_core.config import Config
@@ -72,7 +72,7 @@ def push(space: Workspace, order: PushOrder, report: Report) -> tuple[Outcome, s
     with ExitStack() as stack:
         if lease is not None:
             stack.callback(_release, space, lease)
-            stack.enter_context(KeptLease(space.config.catalogue_address, lease))
+            stack.enter_context(kept_lease(space.config.catalogue_address, lease))
         discoverer = Host().discoverer(using) if paths is None else None
         theirs = tuple(getattr(discoverer, "excludes", ()))
         excludes = space.excludes(order.exclude + theirs)

@@ -23,6 +23,7 @@ from n2s_core.catalogue.database import (
     open_database,
 )
 from n2s_core.catalogue.holding import Held
+from n2s_core.catalogue.repeating import Repeating
 from n2s_core.catalogue.versions import MOVED_TO, SCHEMA_VERSION, VERSION, require_usable
 from n2s_core.catalogue_address import CatalogueAddress, PostgresqlAddress, files_of
 from n2s_core.errors import CatalogueError
@@ -112,7 +113,8 @@ def copy(
                 new.create_tables()  # whoever was faster keeps what is there
                 try:
                     crash_point("copy-begun")
-                    with _Alive(db) as alive:
+                    alive = _Alive(db)
+                    with alive.kept():
                         copied = _Copy(db, new, alive, report).run()
                 except BaseException:
                     with contextlib.suppress(CatalogueError):  # the next copy removes it
@@ -175,34 +177,26 @@ def _flush_folder(path: Path) -> None:
 class _Alive:
     """Asks the source something now and then, whatever is waited for elsewhere.
 
-    Its server disconnects who is in a transaction and silent for long, because it may be gone. A
-    context manager around all that does not use this connection otherwise.
+    Its server disconnects who is in a transaction and silent for long, because it may be gone.
+    Nobody else uses this connection meanwhile.
     """
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._error: CatalogueError | None = None
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alive", daemon=True)
 
-    def __enter__(self) -> "_Alive":
-        """Begin."""
-        self._thread.start()
-        return self
+    def kept(self) -> Repeating:
+        """A context manager around all that takes long."""
+        return Repeating("alive", ASKED_EVERY_S, self._goes_on)
 
-    def __exit__(self, *_: object) -> None:
-        """End it, and wait until it has ended."""
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(ASKED_EVERY_S):
-            try:
-                self.ask()
-            except CatalogueError as error:
-                self._error = error
-                return
+    def _goes_on(self) -> bool:
+        try:
+            self.ask()
+        except CatalogueError as error:
+            self._error = error
+            return False
+        return True
 
     def ask(self) -> None:
         """Raises CatalogueError when the transaction is over."""

@@ -6,12 +6,12 @@ server when the catalogue is on one.
 """
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from n2s_core.catalogue.database import Database, open_database
+from n2s_core.catalogue.repeating import Repeating
 from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.clock import SECOND_NS, boot_ns, iso, now_ns
 from n2s_core.errors import CatalogueError, LeaseHeld
@@ -197,36 +197,21 @@ class Leases:
             )
 
 
-class KeptLease:
+def kept_lease(address: CatalogueAddress, lease: Lease) -> Repeating:
     """Prolongs a lease for as long as its process runs, whatever that is waiting for.
 
-    A context manager around the work. It stops by itself when somebody else took the lease; the
-    next transaction of the work says so.
+    A context manager around the work; nothing is opened before it is time to prolong. It stops by
+    itself when somebody else took the lease; the next transaction of the work says so.
     """
 
-    def __init__(self, address: CatalogueAddress, lease: Lease) -> None:
-        """Nothing is opened before it is time to prolong."""
-        self._address = address
-        self._lease = lease
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+    def prolong() -> bool:
+        try:
+            with open_database(address) as db, db.transaction():
+                Leases(db).guard(lease)
+        except LeaseHeld:
+            return False
+        except CatalogueError:  # the work itself meets it too, or it was busy for a moment
+            return True
+        return True
 
-    def __enter__(self) -> "KeptLease":
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End it, and wait until it has ended."""
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(RENEW_NS / SECOND_NS):
-            try:
-                with open_database(self._address) as db, db.transaction():
-                    Leases(db).guard(self._lease)
-            except LeaseHeld:
-                return
-            except CatalogueError:  # the work itself meets it too, or it was busy for a moment
-                continue
+    return Repeating("lease", RENEW_NS / SECOND_NS, prolong)

@@ -284,10 +284,12 @@ def test_pieces_of_a_huge_file_are_not_stored_twice_when_its_worker_dies(
     dataset = make_dataset(pack_size=4 << 20)
     (dataset.root / "huge").write_bytes(random.Random(3).randbytes(80 << 20))
     use(dataset, made)
-    first = made.worker(dataset.config, "--processes", "1")
+    first = made.worker(
+        dataset.config,
+        "--processes", "1",
+        N2S_CRASH_AT="object-confirmed:5", N2S_CRASH_WITH="SIGSTOP",
+    )  # fmt: skip
     push = Pushing(dataset)
-    until(some_objects(dataset), "the first pieces")
-    first.give(signal.SIGSTOP)
 
     def is_recorded() -> bool:
         with sqlite3.connect(dataset.catalogue) as db:
@@ -295,9 +297,9 @@ def test_pieces_of_a_huge_file_are_not_stored_twice_when_its_worker_dies(
         db.close()
         return bool(found)
 
-    until(is_recorded, "that they are recorded")
+    until(is_recorded, "that its first pieces are recorded")
     kept = confirmed(dataset)
-    first.give(signal.SIGKILL)
+    first.give_all(signal.SIGKILL)
     made.worker(dataset.config, "--processes", "1")
     assert push.end().failures == []
     after = records(dataset)
