@@ -13,8 +13,8 @@ from n2s_core.cli import main
 from n2s_core.keys import KdfCost
 
 CHEAP = KdfCost(memory_kib=64, iterations=1, lanes=1)
-WAIT_S = 0.15
-"""As long as a key of the full cost takes: what a test edited before a push is not too new then."""
+WAIT_S = 0.05
+"""Longer than the grain of timestamps: what a test edited before a push is not too new for it."""
 _begin_keyring = Workspace.begin_keyring
 
 
