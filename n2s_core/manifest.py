@@ -30,6 +30,8 @@ BYTES_PER_RECORD = 16 << 20
 THIS_OBJECT = -1
 _ANY_TIME = 1 << 64
 T = TypeVar("T")
+Places = list[tuple[int, int, int]]
+"""Records as the format names them: position of the object in a table, offset, length."""
 _CHANGESET_CONTEXT = "n2s format 1 changeset id"
 
 packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -181,9 +183,13 @@ class ObjectTable:
             self.digests.append(digest)
         return found
 
-    def refs(self, refs: list[Ref]) -> list[tuple[int, int, int]]:
+    def refs(self, refs: list[Ref]) -> Places:
         """Refs as the format writes them."""
         return [(self.index(digest), offset, length) for digest, offset, length in refs]
+
+
+_BEGINNINGS = {op: b"\x96" + op.to_bytes(1, "big") for op in Op}
+"""An array of six, and the first of them."""
 
 
 def pack_entry(
@@ -197,10 +203,16 @@ def pack_entry(
     content: list[Ref] | None,
 ) -> bytes:
     """One WRITE or TOUCH entry around the packed map `node`."""
-    rest = packb(
-        (ctime_ns, inode, table.refs(own), None if content is None else table.refs(content))
+    return pack_placed_entry(
+        op,
+        node,
+        (ctime_ns, inode, table.refs(own), None if content is None else table.refs(content)),
     )
-    return b"".join((b"\x96", op.to_bytes(1, "big"), node, rest[1:]))
+
+
+def pack_placed_entry(op: Op, node: bytes, rest: tuple[int, int, Places, Places | None]) -> bytes:
+    """The same, given ctime, inode and places by their positions in the table."""
+    return b"".join((_BEGINNINGS[op], node, packb(rest)[1:]))
 
 
 def in_records(entries: list[T], size: Callable[[T], int]) -> Iterator[list[T]]:

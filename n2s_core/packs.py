@@ -22,6 +22,9 @@ from n2s_core.sealing import (
     stated_size,
 )
 
+SMALL, TOGETHER = 4096, 128
+"""So many pieces below so many bytes are hashed at once, which takes a third of the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class SealedObject:
@@ -88,16 +91,24 @@ class Pack:
         Raises DamageError when a record does not open, which means that this machine's memory
         or processor cannot be trusted.
         """
-        opener = Opener(self._secret)
+        authenticate = Opener(self._secret).authenticate
         pieces = iter(self._chunks)
         digest = blake3(next(pieces))
+        small: list[bytes] = []
         for header, sealed in zip(pieces, pieces, strict=True):
             if stated_size(header) != HEADER_SIZE + len(sealed):
                 message = "A record was not written as it was meant; check this machine's memory."
                 raise DamageError(message)
-            opener.authenticate(header, sealed)
-            digest.update(header)
-            digest.update(sealed)
+            authenticate(header, sealed)
+            small.append(header)
+            if len(sealed) < SMALL:
+                small.append(sealed)
+            if len(sealed) >= SMALL or len(small) > TOGETHER:
+                digest.update(b"".join(small))
+                small.clear()
+            if len(sealed) >= SMALL:
+                digest.update(sealed)
+        digest.update(b"".join(small))
         return SealedObject(digest.digest(), self._chunks, self.size)
 
 

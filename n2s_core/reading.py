@@ -36,7 +36,9 @@ def file_type(mode: int) -> FileType:
 
 def clamp_ns(time_ns: int) -> int:
     """Times outside of 64 bits (before 1677, after 2262) become the nearest that fits."""
-    return min(max(time_ns, EARLIEST_NS), LATEST_NS)
+    if EARLIEST_NS <= time_ns <= LATEST_NS:
+        return time_ns
+    return EARLIEST_NS if time_ns < EARLIEST_NS else LATEST_NS
 
 
 def inode_number(stat: os.stat_result) -> int:

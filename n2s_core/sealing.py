@@ -38,6 +38,9 @@ _SIV_CONTEXT = "n2s format 1 siv"
 _RECORD_CONTEXT = "n2s format 1 record"
 _OBJECT_CONTEXT = "n2s format 1 object secret"
 _START = struct.Struct("<4sBBHI")
+_START_SIZE = _START.size
+_WHOLE = struct.Struct("<4sBBHIBI")
+"""What the SIV is made of up to the metadata: start of the header, head of the plaintext."""
 _HEAD_OF_PLAINTEXT = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 WORTH_COMPRESSING = 64
@@ -152,13 +155,14 @@ class Sealer:
         if sealed_size > LARGEST_SEALED:
             message = f"A record of {sealed_size} bytes is larger than the format allows."
             raise ValueError(message)
-        start = _START.pack(RECORD_MAGIC, VERSION, kind, 0, sealed_size)
-        whole = b"".join((start, _HEAD_OF_PLAINTEXT.pack(codec, len(meta)), meta, payload))
+        start = _WHOLE.pack(RECORD_MAGIC, VERSION, kind, 0, sealed_size, codec, len(meta))
+        whole = b"".join((start, meta, payload))
         siv = blake3(whole, key=self._siv_key).digest()
-        header = start + siv
+        header = start[:_START_SIZE] + siv
         header += _CRC.pack(zlib.crc32(header))
         key = blake3(siv, key=self._record_key).digest()
-        return header, ChaCha20Poly1305(key).encrypt(NONCE, memoryview(whole)[12:], header)
+        plain = memoryview(whole)[_START_SIZE:]
+        return header, ChaCha20Poly1305(key).encrypt(NONCE, plain, header)
 
     def _seems_random(self, payload: Buffer) -> bool:
         """Whether none of three samples of a large payload gets smaller."""

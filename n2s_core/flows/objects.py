@@ -16,7 +16,7 @@ from n2s_core.manifest import (
     Ref,
     SegmentRef,
     in_records,
-    pack_entry,
+    pack_placed_entry,
     pack_removal,
     pack_segments,
     packb,
@@ -290,16 +290,17 @@ class ObjectsWriter:
             rows.append(tuple(row.values()))
 
     def _entries(self, pending: list[Pending], removed: list[RelPath]) -> tuple[bytes, bytes]:
-        table = ObjectTable()
+        table, digests = ObjectTable(), self._digests
         lines = [
-            pack_entry(
-                table,
+            pack_placed_entry(
                 one.op,
                 one.node,
-                ctime_ns=one.row["ctime_ns"],
-                inode=one.row["inode"],
-                own=[Ref(self._digests[pack], at, size) for pack, at, size in one.own],
-                content=one.content,
+                (
+                    one.row["ctime_ns"],
+                    one.row["inode"],
+                    [(table.index(digests[pack]), at, size) for pack, at, size in one.own],
+                    None if one.content is None else table.refs(one.content),
+                ),
             )
             for one in pending
         ]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from n2s_core.catalogue_address import CatalogueAddress, parse_address
-from tests import catalogues
+from tests import catalogues, forked
 from tests.conftest import PASSPHRASE, REPOSITORY
 
-COMMAND = [sys.executable, "-m", "n2s_core"]
-CHEAP_INIT = [sys.executable, "-m", "tests.cheap_keys"]
+MODULE, CHEAP_INIT = "n2s_core", "tests.cheap_keys"
+COMMAND = [sys.executable, "-m", MODULE]
 LIMIT_S = 60
 ODD = b"odd \xff\xfe name"
 Word = str | bytes | Path
@@ -68,16 +68,27 @@ class Program:
         env: dict[str, str | None] | None = None,
     ) -> Done:
         """Run a command that must end with `code` and without a traceback."""
-        program = CHEAP_INIT if words[:1] == ("init",) else COMMAND
-        done = subprocess.run(
-            [*self.prefix, *program, *map(os.fsencode, words)],
-            input=stdin,
-            capture_output=True,
-            check=False,
-            cwd=cwd or self.root,
-            env=self.environment(**(env or {})),
-            timeout=LIMIT_S,
-        )
+        module = CHEAP_INIT if words[:1] == ("init",) else MODULE
+        environment, given = self.environment(**(env or {})), [*map(os.fsencode, words)]
+        if self.prefix or not forked.fits(environment):
+            done = subprocess.run(
+                [*self.prefix, sys.executable, "-m", module, *given],
+                input=stdin,
+                capture_output=True,
+                check=False,
+                cwd=cwd or self.root,
+                env=environment,
+                timeout=LIMIT_S,
+            )
+        else:
+            done = forked.run(
+                given,
+                module=module,
+                cwd=cwd or self.root,
+                environment=environment,
+                stdin=stdin,
+                limit_s=LIMIT_S,
+            )
         out, err = done.stdout.decode(), done.stderr.decode()
         assert done.returncode == code, (words, done.returncode, out, err)
         assert "Traceback" not in err
