@@ -22,8 +22,9 @@ from n2s_core.sealing import (
     stated_size,
 )
 
-SMALL, TOGETHER = 4096, 128
-"""So many pieces below so many bytes are hashed at once, which takes a third of the time."""
+TOGETHER = 128
+"""So many pieces are hashed at once, unless one of them is this large, in bytes."""
+LARGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +56,45 @@ class Keyring:
 
 
 class Pack:
-    """One object while it is written; nothing of it is seen before `finish`."""
+    """One object while it is written; nothing of it is seen before `finish`.
+
+    Each record is parsed back and opened as soon as it is sealed. What is added raises DamageError
+    when it does not open, which means that this machine's memory or processor cannot be trusted.
+    """
 
     def __init__(self, prelude: bytes, root_secret: bytes, *, level: int = 1) -> None:
         """`prelude` names where the `root_secret` (32 bytes) of the object comes from."""
-        self._sealer = Sealer(root_secret, level=level)
-        self._secret = root_secret
+        self._seal = Sealer(root_secret, level=level).seal
+        self._authenticate = Opener(root_secret).authenticate
         self._chunks = [prelude]
+        self._digest = blake3(prelude)
+        self._hashed = 1
         self.size = len(prelude)
 
     def add(self, kind: Kind, meta: bytes, payload: Buffer = b"") -> tuple[int, int]:
         """Seal a record at the end; offset and length of it in bytes."""
-        header, sealed = self._sealer.seal(kind, meta, payload)
-        offset = self.size
-        length = HEADER_SIZE + len(sealed)
-        self._chunks.append(header)
-        self._chunks.append(sealed)
-        self.size += length
+        chunks, offset = self._chunks, self.size
+        chunks += self._sealed(kind, meta, payload)
+        length = HEADER_SIZE + len(chunks[-1])
+        self.size = offset + length
+        if length >= LARGE or len(chunks) - self._hashed >= TOGETHER:
+            self._hash()
         return offset, length
+
+    def _sealed(self, kind: Kind, meta: bytes, payload: Buffer = b"") -> tuple[bytes, bytes]:
+        header, sealed = self._seal(kind, meta, payload)
+        if stated_size(header) != HEADER_SIZE + len(sealed):
+            message = "A record was not written as it was meant; check this machine's memory."
+            raise DamageError(message)
+        self._authenticate(header, sealed)
+        return header, sealed
+
+    def _hash(self) -> None:
+        """Small pieces are hashed together, which takes a third of the time."""
+        *small, last = self._chunks[self._hashed :]
+        self._digest.update(b"".join(small))
+        self._digest.update(last)
+        self._hashed = len(self._chunks)
 
     def body(self) -> bytes:
         """The records so far, without the prelude."""
@@ -80,36 +102,18 @@ class Pack:
 
     def with_first(self, kind: Kind, meta: bytes) -> "Pack":
         """The same object with one record more, in front of the others."""
-        header, sealed = self._sealer.seal(kind, meta)
+        header, sealed = self._sealed(kind, meta)
         self._chunks[1:1] = [header, sealed]
+        self._digest = blake3(self._chunks[0])
+        self._hashed = 1
         self.size += HEADER_SIZE + len(sealed)
         return self
 
     def finish(self) -> SealedObject:
-        """The object, after each of its records was parsed back and opened.
-
-        Raises DamageError when a record does not open, which means that this machine's memory
-        or processor cannot be trusted.
-        """
-        authenticate = Opener(self._secret).authenticate
-        pieces = iter(self._chunks)
-        digest = blake3(next(pieces))
-        small: list[bytes] = []
-        for header, sealed in zip(pieces, pieces, strict=True):
-            if stated_size(header) != HEADER_SIZE + len(sealed):
-                message = "A record was not written as it was meant; check this machine's memory."
-                raise DamageError(message)
-            authenticate(header, sealed)
-            small.append(header)
-            if len(sealed) < SMALL:
-                small.append(sealed)
-            if len(sealed) >= SMALL or len(small) > TOGETHER:
-                digest.update(b"".join(small))
-                small.clear()
-            if len(sealed) >= SMALL:
-                digest.update(sealed)
-        digest.update(b"".join(small))
-        return SealedObject(digest.digest(), self._chunks, self.size)
+        """The object."""
+        if self._hashed < len(self._chunks):
+            self._hash()
+        return SealedObject(self._digest.digest(), self._chunks, self.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _TYPES = {
 }
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_OPEN_QUIETLY = _OPEN_FILE | os.O_NOATIME
 EARLIEST_NS = -(1 << 63)
 LATEST_NS = (1 << 63) - 1
 LARGEST_XATTRS = 4 << 20
@@ -110,10 +111,16 @@ class Directories:
     def open_file(self, path: RelPath) -> int:
         """A descriptor for reading a regular file. Raises OSError.
 
-        Does not block on a FIFO and does not follow a symlink that took the file's place.
+        Does not block on a FIFO and does not follow a symlink that took the file's place. Reading
+        does not change when the file was last read, where its owner or root asks.
         """
-        parent, name = split(path)
-        return os.open(name, _OPEN_FILE, dir_fd=self.fd(parent))
+        parent, _, name = path.rpartition(b"/")
+        try:
+            return os.open(name, _OPEN_QUIETLY, dir_fd=self.fd(parent))
+        except PermissionError as error:
+            if error.errno != errno.EPERM:
+                raise
+            return os.open(name, _OPEN_FILE, dir_fd=self.fd(parent))
 
     def readlink(self, path: RelPath) -> bytes:
         """The target of a symlink. Raises OSError."""
@@ -201,13 +208,13 @@ def describe(error: OSError) -> str:
 
 def read_whole(fd: int, size: int) -> bytes:
     """Up to `size` + 1 bytes from the start. Raises SourceError when a file under /proc lies."""
-    data = os.read(fd, size + 1)
+    data = os.pread(fd, size + 1, 0)
     if len(data) >= size:
         return data
     parts = [data]
     got = len(data)
     while got <= size:
-        more = os.read(fd, size + 1 - got)
+        more = os.pread(fd, size + 1 - got, got)
         if not more:
             break
         parts.append(more)

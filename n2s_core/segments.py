@@ -38,18 +38,16 @@ def has_holes(fd: int, stat: os.stat_result) -> bool:
     """Whether the file has a hole, as its filesystem says; False where that cannot tell.
 
     How many blocks it takes does not tell: one may hold extended attributes, or where the others
-    are, and hide a hole. The position of `fd` is at the start afterwards.
+    are, and hide a hole. The position of `fd` is moved.
     """
     if not stat.st_size:
         return False
     try:
-        found = os.lseek(fd, 0, os.SEEK_HOLE) < stat.st_size
+        return os.lseek(fd, 0, os.SEEK_HOLE) < stat.st_size
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENXIO):
             raise
-        found = False
-    os.lseek(fd, 0, os.SEEK_SET)
-    return found
+        return False
 
 
 def cut(fd: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:

@@ -201,7 +201,7 @@ print(json.dumps({"failed": done.failed, "paths": [one.path.decode() for one in 
 """
 
 
-def push_as_user(dataset: Dataset, *paths: str) -> dict[str, Any]:
+def push_as_user(dataset: Dataset, *paths: str, mortal: str = MORTAL) -> dict[str, Any]:
     """As somebody whom permissions stop: an ordinary user, or root without its privilege."""
     import json  # noqa: PLC0415 - only here
 
@@ -209,7 +209,7 @@ def push_as_user(dataset: Dataset, *paths: str) -> dict[str, Any]:
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             missing("This test needs setpriv; install util-linux.")
-        command = ["setpriv", "--bounding-set", MORTAL, "--inh-caps", MORTAL, *command]
+        command = ["setpriv", "--bounding-set", mortal, "--inh-caps", mortal, *command]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -251,6 +251,33 @@ def test_what_cannot_be_read_is_named_kept_and_stored_when_it_can(theirs: Datase
     with theirs.space() as space:
         assert space.catalogue.queries.failures(space.dataset.dataset_no) == []
     assert differences(describe(theirs.root), describe(theirs.pull())) == []
+
+
+def read_long_ago(path: Path) -> int:
+    """As most files: a plain read would note that it was read now. When it was, in ns."""
+    path.write_bytes(b"content")
+    os.utime(path, ns=(10**18, path.stat().st_mtime_ns))
+    return path.stat().st_atime_ns
+
+
+def test_who_reads_for_a_backup_does_not_change_when_a_file_was_read(dataset: Dataset) -> None:
+    small, large = dataset.root / "small", dataset.root / "large"
+    before = read_long_ago(small)
+    large.write_bytes(os.urandom(17 << 20))
+    os.utime(large, ns=(10**18, large.stat().st_mtime_ns))
+    dataset.push()
+    assert (small.stat().st_atime_ns, large.stat().st_atime_ns) == (before, before)
+    small.read_bytes()
+    if small.stat().st_atime_ns == before:
+        missing("This filesystem never notes when a file was read; mount it with relatime.")
+
+
+def test_what_belongs_to_others_is_read_all_the_same(dataset: Dataset, as_root: None) -> None:
+    """Who is neither owner nor root may not ask for that."""
+    read_long_ago(dataset.root / "theirs")
+    os.chown(dataset.root / "theirs", 65534, 65534)
+    assert push_as_user(dataset, mortal="-fowner")["failed"] == 0
+    dataset.assert_restores()
 
 
 def test_a_directory_that_failed_is_looked_into_whatever_is_pushed_next(theirs: Dataset) -> None:

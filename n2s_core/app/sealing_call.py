@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from n2s_core.app import worker
-from n2s_core.app.comparing_call import catalogue_to_read
 from n2s_core.app.opening import OpenedStore, opened
 from n2s_core.catalogue_address import CatalogueAddress
 from n2s_core.flows.seal import seal_batch
@@ -51,4 +50,6 @@ class SealingCall:
         """Confirmed contents, asked in the catalogue; only for stores that share."""
         if not self.setting.share:
             return None
+        from n2s_core.app.comparing_call import catalogue_to_read  # noqa: PLC0415 - for few
+
         return catalogue_to_read(self.catalogue).pushes.find_content

@@ -1,5 +1,6 @@
 """The objects and entries that one batch becomes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +28,21 @@ from n2s_core.ports import Store
 from n2s_core.relpath import RelPath
 from n2s_core.sealing import Kind
 
+_CTIME, _INODE = FileRow._fields.index("ctime_ns"), FileRow._fields.index("inode")
+
 
 @dataclass(slots=True)
 class Pending:
-    """An entry whose objects are not named yet; places are (pack, offset, length)."""
+    """An entry whose objects are not named yet; places are (pack, offset, length).
+
+    `row` is empty until `own` is known.
+    """
 
     op: Op
     node: bytes
-    row: dict[str, Any]
-    own: list[tuple[int, int, int]]
     content: list[Ref] | None
+    own: Sequence[tuple[int, int, int]] = ()
+    row: tuple[Any, ...] = ()
 
 
 class FileParts:
@@ -81,7 +87,7 @@ class ObjectsWriter:
         self._packed_ns: int | None = None
         self._digests: list[bytes] = []
         self._pending: list[Pending] = []
-        self._nodes: list[tuple[bytes, Pending]] = []
+        self._nodes: list[tuple[bytes, Pending, dict[str, Any]]] = []
         self._nodes_bytes = 0
         self._node_table = ObjectTable()
         self._segments_in_pack: list[tuple[RelPath, bytes, int, int]] = []
@@ -149,7 +155,9 @@ class ObjectsWriter:
         place = self._add(Kind.BLOB, packed, data)
         if share_as is not None:
             self._offer(Kind.BLOB, share_as, place)
-        self._entry(Pending(Op.WRITE, packed, row, [place], None))
+        pending = Pending(Op.WRITE, packed, None)
+        self._entry(pending, row)
+        self._place(pending, row, (place,))
         self._close_when_full()
 
     def add_segment(
@@ -198,7 +206,9 @@ class ObjectsWriter:
             self.result.segments.append(
                 SegmentRow(node["b"], offset, length, digest, number, at, size)
             )
-        self._entry(Pending(Op.WRITE, plain, row, places, None))
+        pending = Pending(Op.WRITE, plain, None)
+        self._entry(pending, row)
+        self._place(pending, row, places)
 
     def _ref(self, place: Located | tuple[int, int, int]) -> Ref:
         if isinstance(place, Located):
@@ -223,11 +233,11 @@ class ObjectsWriter:
     ) -> None:
         """A path without content of its own; `content` when it lies in other records."""
         plain = {key: value for key, value in node.items() if key != "a"} if content else node
-        pending = Pending(op, packb(plain), row, [], content)
+        pending = Pending(op, packb(plain), content)
         stored = {**node, "a": self._node_table.refs(content)} if content else node
-        self._nodes.append((packb(stored), pending))
+        self._nodes.append((packb(stored), pending, row))
         self._nodes_bytes += len(self._nodes[-1][0])
-        self._entry(pending)
+        self._entry(pending, row)
         if len(self._nodes) >= NODES_PER_RECORD or self._nodes_bytes >= BYTES_PER_RECORD:
             self._flush_nodes()
 
@@ -235,9 +245,9 @@ class ObjectsWriter:
         if not self._nodes:
             return
         meta = packb({"n": len(self._nodes), "O": self._node_table.digests})
-        place = self._add(Kind.NODES, meta, b"".join(node for node, _ in self._nodes))
-        for _, pending in self._nodes:
-            pending.own.append(place)
+        place = self._add(Kind.NODES, meta, b"".join(node for node, _, _ in self._nodes))
+        for _, pending, row in self._nodes:
+            self._place(pending, row, (place,))
         self._nodes.clear()
         self._nodes_bytes = 0
         self._node_table = ObjectTable()
@@ -245,19 +255,31 @@ class ObjectsWriter:
 
     # -- entries ---------------------------------------------------------------------------
 
-    def _entry(self, pending: Pending) -> None:
+    def _entry(self, pending: Pending, row: dict[str, Any]) -> None:
         self._pending.append(pending)
         if pending.op is Op.TOUCH:
             self.result.touched += 1
         else:
             self.result.written += 1
-        result, old, row = self.result, self.replacing, pending.row
+        result, old = self.result, self.replacing
         if old is not None:
             result.replaced.append(row["path"])
             result.files_delta -= old.type != FileType.DIRECTORY
             result.bytes_delta -= old.size if old.type == FileType.FILE else 0
         result.files_delta += row["type"] != FileType.DIRECTORY
         result.bytes_delta += row["size"] if row["type"] == FileType.FILE else 0
+
+    def _place(
+        self, pending: Pending, row: dict[str, Any], own: Sequence[tuple[int, int, int]]
+    ) -> None:
+        """Finish a row: the records that make the path are known."""
+        base = self._base
+        pack, row["record_offset"], row["record_length"] = own[0]
+        row["object_no"] = base + pack
+        if len(own) > 1:
+            row["content"] = packb([(base + at, *rest) for at, *rest in own])
+        pending.own = own
+        pending.row = tuple(row.values())
 
     def finish(self, batch: Batch) -> BatchResult:
         """Send the last pack, write the entries, wait until the store has confirmed everything."""
@@ -267,7 +289,7 @@ class ObjectsWriter:
         self.result.removed = removed
         self.result.files_delta -= batch.removed_files
         self.result.bytes_delta -= batch.removed_bytes
-        self._rows()
+        self.result.rows = [one.row for one in self._pending]
         total = len(self._pending) + len(removed)
         size = sum(len(one.node) for one in self._pending) + sum(map(len, removed))
         if total and batch.inline and size < BYTES_PER_RECORD:
@@ -278,17 +300,6 @@ class ObjectsWriter:
         self._uploads.finish()
         return self.result
 
-    def _rows(self) -> None:
-        rows = self.result.rows
-        base = self._base
-        for pending in self._pending:
-            row = pending.row
-            pack, row["record_offset"], row["record_length"] = pending.own[0]
-            row["object_no"] = base + pack
-            if len(pending.own) > 1:
-                row["content"] = packb([(base + at, *rest) for at, *rest in pending.own])
-            rows.append(tuple(row.values()))
-
     def _entries(self, pending: list[Pending], removed: list[RelPath]) -> tuple[bytes, bytes]:
         table, digests = ObjectTable(), self._digests
         lines = [
@@ -296,8 +307,8 @@ class ObjectsWriter:
                 one.op,
                 one.node,
                 (
-                    one.row["ctime_ns"],
-                    one.row["inode"],
+                    one.row[_CTIME],
+                    one.row[_INODE],
                     [(table.index(digests[pack]), at, size) for pack, at, size in one.own],
                     None if one.content is None else table.refs(one.content),
                 ),

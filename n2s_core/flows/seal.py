@@ -138,7 +138,6 @@ class _Worker:
                     finished = self._small(item, fd, stat, now_ns, last=attempt == READ_AGAIN)
                 if finished:
                     return
-                os.lseek(fd, 0, os.SEEK_SET)
         finally:
             os.close(fd)
 
