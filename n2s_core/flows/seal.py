@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from n2s_core import segments as cutting
 from n2s_core.errors import SourceError
+from n2s_core.flows.ahead import opened_ahead
 from n2s_core.flows.objects import ObjectsWriter
 from n2s_core.hashing import EMPTY_HASH, blob_id, feed_zeros
 from n2s_core.jobs import Batch, BatchResult, Emit, FindContent, Item, Known, SealSetting
@@ -61,9 +62,12 @@ def seal_batch(
     ):
         find = find_content if setting.share else None
         worker = _Worker(source, writer, find, frozen=setting.frozen)
-        with turns(_devices(batch, source) if setting.readers else (), setting.readers):
-            for item in batch.items:
-                worker.take(item)
+        with (
+            turns(_devices(batch, source) if setting.readers else (), setting.readers),
+            contextlib.closing(opened_ahead(batch.items, source)) as opened,
+        ):
+            for item, fd in opened:
+                worker.take(item, fd)
         return writer.finish(batch)
 
 
@@ -93,21 +97,18 @@ class _Worker:
         self._owners = Owners()
         self._find = find_content
 
-    def take(self, item: Item) -> None:
-        """Look at one path and store what has to be stored."""
+    def take(self, item: Item, fd: int | OSError | None) -> None:
+        """Look at one path and store what has to be stored; `fd` is closed."""
         self._writer.replacing = None if item.known is None else item.known.row
         try:
             if item.link is not None:
                 self._link(item, item.link)
-                return
-            if item.regular:
-                self._file(item)
-                return
-            stat = self._source.lstat(item.path)
-            if statlib.S_ISREG(stat.st_mode):
-                self._file(item)
+            elif fd is None:
+                self._unopened(item)
+            elif isinstance(fd, OSError):
+                raise fd
             else:
-                self._special(item, stat)
+                self._file(item, fd)
         except OSError as error:
             if is_gone(error):
                 self._result.vanished.append(item.path)
@@ -123,8 +124,14 @@ class _Worker:
 
     # -- files ---------------------------------------------------------------------------
 
-    def _file(self, item: Item) -> None:
-        fd = self._source.open_file(item.path)
+    def _unopened(self, item: Item) -> None:
+        stat = self._source.lstat(item.path)
+        if statlib.S_ISREG(stat.st_mode):
+            self._file(item, self._source.open_file(item.path))
+        else:
+            self._special(item, stat)
+
+    def _file(self, item: Item, fd: int) -> None:
         try:
             for attempt in range(READ_AGAIN + 1):
                 now_ns = time.time_ns()

@@ -188,7 +188,9 @@ def test_a_server_killed_in_the_middle_of_a_put_leaves_no_part_of_an_object(
         assert (store.get(LARGE_NAME), store.get(NAME)) == (LARGE, CONTENT)
 
 
-@remote_cases
+@pytest.mark.parametrize(  # ten seconds each, most of them waiting
+    ("age", "kind"), [("newest", "s3"), ("newest", "sftp"), ("newest", "dav"), ("old", "sftp")]
+)
 def test_a_server_that_is_gone_is_unavailable_and_serves_again_when_it_is_back(
     servers: Servers, tmp_path: Path, use: Callable[[str], None], age: str, kind: str
 ) -> None:

@@ -23,6 +23,6 @@ def test_what_comes_out_is_what_the_model_says(
     template: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crashing.seal_here(monkeypatch.setattr)
-    counts = model.run(template, SEED, examples=40)
+    counts = model.run(template, SEED, examples=25)
     assert counts.keys() <= set(model.rules())
     assert counts["push"] > counts["pull"] > 0

@@ -173,6 +173,30 @@ def test_a_process_that_seals_may_stand_still(filled: Dataset, made: Cluster) ->
     assert_well(filled)
 
 
+def test_what_a_worker_cannot_read_is_named_and_stored_when_one_can(
+    filled: Dataset, made: Cluster, as_root: None
+) -> None:
+    locked = filled.root / "locked"
+    locked.write_bytes(b"not for everybody")
+    locked.chmod(0)
+    use(filled, made)
+    few = "-dac_override,-dac_read_search"
+    mortal = made.worker(
+        filled.config,
+        "--processes", "1",
+        prefix=["setpriv", "--bounding-set", few, "--inh-caps", few],
+    )  # fmt: skip
+    (failure,) = filled.push().failures
+    assert failure.path == b"locked"
+    assert "it cannot be read: Permission denied" in failure.error
+    assert mortal.end() == 0
+    made.worker(filled.config, "--processes", "1")
+    (filled.root / "more").mkdir()
+    fill(filled.root / "more")
+    assert filled.push().failures == []
+    assert_well(filled)
+
+
 def refused(worker: WorkerProcess) -> str:
     return worker.wait_for("refused")
 
