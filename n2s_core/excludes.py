@@ -63,7 +63,12 @@ class Excludes:
         """Whether something below is stored of a directory that is itself left out."""
         return path == self.own_folder and bool(self.own_shown)
 
-    def only_tag(self, names: "set[bytes]", directory: bytes) -> bytes | None:
+    @property
+    def tags(self) -> frozenset[bytes]:
+        """Names that may mark a directory."""
+        return frozenset((*self.markers, *([CACHEDIR_TAG] if self.caches else [])))
+
+    def only_tag(self, names: frozenset[bytes], directory: bytes) -> bytes | None:
         """The one name that is stored of a tagged directory, None for an ordinary one."""
         for marker in self.markers:
             if marker in names:

@@ -2,8 +2,9 @@
 
 import os
 import stat as statlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 
 from n2s_core.excludes import Excludes
@@ -16,7 +17,9 @@ _WRITTEN = ChangeKind.WRITTEN
 _FORMAT = 0o170000
 _DIRECTORY = statlib.S_IFDIR
 _NAME = itemgetter(0)
-_Listed = list[tuple[bytes, os.stat_result, bool]]
+MOST_LOOKED_AT = 20_000
+"""Of a directory with more entries only names are kept; each is looked at when it is its turn."""
+_Found = tuple[bytes, os.stat_result, bool]
 
 
 def walk(
@@ -33,7 +36,7 @@ def walk(
 
     A directory that cannot be listed is reported and yielded without what is below it; a path
     that cannot be looked at is reported and left out; what vanishes meanwhile is left out.
-    Memory follows the largest directory, not the tree.
+    Memory follows the names of the largest directory, not the tree.
     """
     try:
         first = os.lstat(_absolute(root, start)) if start else os.stat(root)
@@ -114,41 +117,88 @@ def _list(
     excludes: Excludes,
     report: Callable[[RelPath, str], None],
     span: Span,
-) -> _Listed:
+) -> Iterable[_Found]:
     """(name, stat, False) of each child, and (name + "/", stat, True) of each directory, in order.
 
     The slash puts what is below a directory where byte order wants it: "a", "a.txt", "a/x".
     """
     absolute = _absolute(root, directory)
     prefix = directory + b"/" if directory else b""
-    listed: _Listed = []
     cut = _cuts(span, directory)
     skip = cut and not (excludes.markers or excludes.caches)  # a tag counts wherever it is
+    names: list[bytes] = []
     try:
         if len(absolute) < LONGEST_PATH:
-            with os.scandir(absolute) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if skip and not _touches(span, prefix + name):
-                        continue
-                    try:
-                        stat = entry.stat(follow_symlinks=False)
-                    except OSError as error:
-                        _note(error, prefix + name, report)
-                        continue
-                    listed.append((name, stat, False))
-                    if stat.st_mode & _FORMAT == _DIRECTORY:
-                        listed.append((name + b"/", stat, True))
+            listed, names = _read(absolute, prefix, span if skip else EVERYTHING, report)
         else:
-            _list_deep(root, directory, prefix, listed, report)
+            listed = _read_deep(root, directory, prefix, report)
     except OSError as error:
         if not is_gone(error):
             report(directory, f"this directory cannot be listed: {describe(error)}")
         return []
-    listed.sort(key=_NAME)
+    only = None
+    if excludes.markers or excludes.caches:
+        there = chain(names, map(_NAME, listed))
+        only = excludes.only_tag(excludes.tags.intersection(there), absolute)
+    found: Iterable[_Found] = listed
+    if names:
+        if cut:
+            names = [one for one in names if _in_span(span, prefix + one)]
+        found = _looked_at(absolute, prefix, names, report)
+    elif cut:
+        found = [one for one in listed if _in_span(span, prefix + one[0])]
     if not excludes.plain or directory in excludes.places:
-        listed = _chosen(listed, absolute, prefix, excludes)
-    return [one for one in listed if _in_span(span, prefix, one)] if cut else listed
+        found = _chosen(found, only, prefix, excludes)
+    return found
+
+
+def _read(
+    absolute: bytes, prefix: bytes, span: Span, report: Callable[[RelPath, str], None]
+) -> tuple[list[_Found], list[bytes]]:
+    """What is in a directory, looked at, in order; of a very large one only names, in order."""
+    listed: list[_Found] = []
+    names: list[bytes] = []
+    everything = span is EVERYTHING
+    with os.scandir(absolute) as entries:
+        for entry in entries:
+            name = entry.name
+            if not everything and not _touches(span, prefix + name):
+                continue
+            if len(listed) >= MOST_LOOKED_AT:
+                names.append(name)
+                if entry.is_dir(follow_symlinks=False):
+                    names.append(name + b"/")
+                continue
+            try:
+                stat = entry.stat(follow_symlinks=False)
+            except OSError as error:
+                _note(error, prefix + name, report)
+                continue
+            listed.append((name, stat, False))
+            if stat.st_mode & _FORMAT == _DIRECTORY:
+                listed.append((name + b"/", stat, True))
+    if names:
+        names += map(_NAME, listed)
+        listed.clear()
+    names.sort()
+    listed.sort(key=_NAME)
+    return listed, names
+
+
+def _looked_at(
+    absolute: bytes, prefix: bytes, names: list[bytes], report: Callable[[RelPath, str], None]
+) -> Iterator[_Found]:
+    """What `_list` gives, of names in order; those of directories are there with a slash too."""
+    for name in names:
+        descend = name.endswith(b"/")
+        try:
+            stat = os.lstat(_absolute(absolute, name[:-1] if descend else name))
+        except OSError as error:
+            if not descend:
+                _note(error, prefix + name, report)
+            continue
+        if not descend or stat.st_mode & _FORMAT == _DIRECTORY:
+            yield name, stat, descend
 
 
 def _cuts(span: Span, directory: RelPath) -> bool:
@@ -164,12 +214,11 @@ def _touches(span: Span, path: RelPath) -> bool:
     return path + b"0" > span.low and (span.high is None or path < span.high)
 
 
-def _in_span(span: Span, prefix: bytes, found: tuple[bytes, os.stat_result, bool]) -> bool:
-    name, _, descend = found
-    path = prefix + name
+def _in_span(span: Span, path: RelPath) -> bool:
+    """Whether it is; of a directory, which ends with a slash, whether what is below it may be."""
     if span.high is not None and path >= span.high:
         return False
-    return path[:-1] + b"0" > span.low if descend else path >= span.low
+    return path[:-1] + b"0" > span.low if path.endswith(b"/") else path >= span.low
 
 
 def _note(error: OSError, path: RelPath, report: Callable[[RelPath, str], None]) -> None:
@@ -177,14 +226,14 @@ def _note(error: OSError, path: RelPath, report: Callable[[RelPath, str], None])
         report(path, f"it cannot be looked at: {describe(error)}")
 
 
-def _list_deep(
+def _read_deep(
     root: bytes,
     directory: RelPath,
     prefix: bytes,
-    listed: _Listed,
     report: Callable[[RelPath, str], None],
-) -> None:
-    """A directory whose path is too long for one system call."""
+) -> list[_Found]:
+    """The same of a directory whose path is too long for one system call."""
+    listed: list[_Found] = []
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in directory.split(b"/"):
         try:
@@ -206,15 +255,16 @@ def _list_deep(
                     listed.append((name + b"/", stat, True))
     finally:
         os.close(at)
+    listed.sort(key=_NAME)
+    return listed
 
 
-def _chosen(listed: _Listed, absolute: bytes, prefix: bytes, excludes: Excludes) -> _Listed:
-    only = None
-    if excludes.markers or excludes.caches:
-        only = excludes.only_tag({name for name, _, _ in listed}, absolute)
-    chosen = []
-    for found in listed:
-        name, stat, descend = found
+def _chosen(
+    found: Iterable[_Found], only: bytes | None, prefix: bytes, excludes: Excludes
+) -> Iterator[_Found]:
+    """Without what is left out; of a tagged directory `only` its tag."""
+    for one in found:
+        name, stat, descend = one
         bare = name[:-1] if descend else name
         if only is not None and bare != only:
             continue
@@ -222,5 +272,4 @@ def _chosen(listed: _Listed, absolute: bytes, prefix: bytes, excludes: Excludes)
         if not excludes.leaves_out(prefix + bare, directory=directory) or (
             descend and excludes.enters(prefix + bare)
         ):
-            chosen.append(found)
-    return chosen
+            yield one

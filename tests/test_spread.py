@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from n2s_core import walking
 from n2s_core.excludes import NOTHING, Excludes
 from n2s_core.flows import comparing, spread
 from n2s_core.flows.compare import Difference, Seen, merge
@@ -47,8 +48,9 @@ def names_that_sort_oddly(root: Path) -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("excludes", [NOTHING, TAGGED], ids=["all", "tagged"])
 def test_spans_cut_anywhere_together_are_the_walk(
-    tmp_path: Path, seed: int, excludes: Excludes
+    tmp_path: Path, seed: int, excludes: Excludes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(walking, "MOST_LOOKED_AT", (2, 20_000)[seed % 2])
     names_that_sort_oddly(tmp_path)
     chance = random.Random(seed)
     folders = sorted(path for path in tmp_path.rglob("*") if path.is_dir())
