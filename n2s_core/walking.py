@@ -3,13 +3,14 @@
 import os
 import stat as statlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 
 from n2s_core.excludes import Excludes
 from n2s_core.model import Change, ChangeKind
-from n2s_core.reading import OPEN_DIRECTORY, describe, is_gone
+from n2s_core.reading import Directories, describe, is_gone
 from n2s_core.relpath import EVERYTHING, RelPath, Span, below
 
 LONGEST_PATH = 3800
@@ -126,12 +127,9 @@ def _list(
     prefix = directory + b"/" if directory else b""
     cut = _cuts(span, directory)
     skip = cut and not (excludes.markers or excludes.caches)  # a tag counts wherever it is
-    names: list[bytes] = []
     try:
-        if len(absolute) < LONGEST_PATH:
-            listed, names = _read(absolute, prefix, span if skip else EVERYTHING, report)
-        else:
-            listed = _read_deep(root, directory, prefix, report)
+        with _readable(root, directory) as where:
+            listed, names = _read(where, prefix, span if skip else EVERYTHING, report)
     except OSError as error:
         if not is_gone(error):
             report(directory, f"this directory cannot be listed: {describe(error)}")
@@ -152,19 +150,31 @@ def _list(
     return found
 
 
+@contextmanager
+def _readable(root: bytes, directory: RelPath) -> Iterator[bytes | int]:
+    """What can be read of a directory: its path, or a descriptor when that is too long."""
+    absolute = _absolute(root, directory)
+    if len(absolute) < LONGEST_PATH:
+        yield absolute
+        return
+    with Directories(root) as directories:
+        yield directories.fd(directory)
+
+
 def _read(
-    absolute: bytes, prefix: bytes, span: Span, report: Callable[[RelPath, str], None]
+    where: bytes | int, prefix: bytes, span: Span, report: Callable[[RelPath, str], None]
 ) -> tuple[list[_Found], list[bytes]]:
     """What is in a directory, looked at, in order; of a very large one only names, in order."""
     listed: list[_Found] = []
     names: list[bytes] = []
+    by_path = isinstance(where, bytes)
     everything = span is EVERYTHING
-    with os.scandir(absolute) as entries:
+    with os.scandir(where) as entries:
         for entry in entries:
-            name = entry.name
+            name: bytes = entry.name if by_path else os.fsencode(entry.name)  # type: ignore[assignment]
             if not everything and not _touches(span, prefix + name):
                 continue
-            if len(listed) >= MOST_LOOKED_AT:
+            if by_path and len(listed) >= MOST_LOOKED_AT:
                 names.append(name)
                 if entry.is_dir(follow_symlinks=False):
                     names.append(name + b"/")
@@ -224,39 +234,6 @@ def _in_span(span: Span, path: RelPath) -> bool:
 def _note(error: OSError, path: RelPath, report: Callable[[RelPath, str], None]) -> None:
     if not is_gone(error):
         report(path, f"it cannot be looked at: {describe(error)}")
-
-
-def _read_deep(
-    root: bytes,
-    directory: RelPath,
-    prefix: bytes,
-    report: Callable[[RelPath, str], None],
-) -> list[_Found]:
-    """The same of a directory whose path is too long for one system call."""
-    listed: list[_Found] = []
-    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for part in directory.split(b"/"):
-        try:
-            following = os.open(part, OPEN_DIRECTORY, dir_fd=at)
-        finally:
-            os.close(at)
-        at = following
-    try:
-        with os.scandir(at) as entries:
-            for entry in entries:
-                name = os.fsencode(entry.name)
-                try:
-                    stat = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    _note(error, prefix + name, report)
-                    continue
-                listed.append((name, stat, False))
-                if stat.st_mode & _FORMAT == _DIRECTORY:
-                    listed.append((name + b"/", stat, True))
-    finally:
-        os.close(at)
-    listed.sort(key=_NAME)
-    return listed
 
 
 def _chosen(
