@@ -27,6 +27,8 @@ SILENT_S: float = 10
 """Who has a lock and says nothing for so long is disconnected, by the server after twice that."""
 CONNECT_S = 15
 KEPT = 4
+KEPT_ADDRESSES = 4
+"""Of so many catalogues, those used last, connections are kept; a server has a hundred of them."""
 _OID_UNKNOWN = 0
 _OID_TEXT = 25
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -123,13 +125,17 @@ def borrow(address: PostgresqlAddress) -> Connection:
 
 def give_back(address: PostgresqlAddress, connection: Connection) -> None:
     """For the next one; what is broken or not finished is closed."""
+    superfluous = [connection]
     if connection.info.transaction_status is TransactionStatus.IDLE:
+        pid = os.getpid()
         with _lock:
-            idle = _idle.setdefault((os.getpid(), address), [])
+            idle = _idle[pid, address] = _idle.pop((pid, address), [])
             if len(idle) < KEPT:
-                idle.append(connection)
-                return
-    connection.close()
+                idle.append(superfluous.pop())
+            for one in [one for one in _idle if one[0] == pid][:-KEPT_ADDRESSES]:
+                superfluous += _idle.pop(one)
+    for each in superfluous:
+        each.close()
 
 
 def close_idle(address: PostgresqlAddress) -> None:

@@ -213,6 +213,22 @@ def test_a_full_disk_is_named_and_the_next_push_goes_on(
     dataset.assert_restores(dataset.pull(), dataset.recover_py())
 
 
+def test_who_opens_many_catalogues_keeps_few_connections(
+    postgresql: Postgresql,
+) -> None:
+    """A program with many datasets leaves room for others."""
+    for _ in range(3 * connecting.KEPT_ADDRESSES):
+        url = postgresql.url()
+        address = parse_address(url, Path("/"))
+        assert isinstance(address, PostgresqlAddress)
+        borrowed = [connecting.borrow(address) for _ in range(2)]
+        for one in borrowed:
+            connecting.give_back(address, one)
+    kept = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'n2s' AND state = 'idle'"
+    ((count,),) = postgresql.ask(kept)
+    assert 0 < count <= connecting.KEPT_ADDRESSES * connecting.KEPT
+
+
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     found = parse_address(f"postgresql:///n2s?host={tmp_path}", tmp_path)
     with pytest.raises(CatalogueError, match=r"Is its server running"):
