@@ -127,6 +127,7 @@ def test_no_catalogue_and_no_database_are_said_in_sentences(make: Make, tmp_path
         assert program.json("catalogue", action, tmp_path / "empty", code=2)["error"]
 
 
+@pytest.mark.usefixtures("on_sqlite")
 def test_after_a_switch_the_copy_is_used_and_the_old_one_says_where_it_is(
     victim: Program, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_after_a_switch_the_copy_is_used_and_the_old_one_says_where_it_is(
     assert str(target) in victim.json("catalogue", "info", victim.catalogue)["moved_to"]
 
 
+@pytest.mark.usefixtures("on_sqlite")
 def test_a_copy_alone_changes_nothing(victim: Program, tmp_path: Path) -> None:
     before = victim.config.read_bytes()
     done = victim.run("catalogue", "copy", ".n2s/catalogue.db", tmp_path / "copy.db")

@@ -166,6 +166,7 @@ def test_a_reader_that_went_away_is_no_error(stored: Program, words: tuple[str, 
     assert done.returncode == 141
 
 
+@pytest.mark.usefixtures("on_sqlite")
 @pytest.mark.parametrize("words", [["push", "--json"], ["-q", "push"]])
 def test_a_push_with_nothing_to_do_imports_no_heavy_library(
     fresh: Program, words: list[str]
