@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from tests.archives import take_out
 from tests.cli.program import Program
 
 FOLDER = Path(__file__).parent / "kept"
@@ -32,7 +33,7 @@ def states(version: int) -> Any:
 def unpack(version: int, base: Path) -> Program:
     """A kept dataset, as the n2s of that version left it."""
     with tarfile.open(FOLDER / f"catalogue-{version}.tar.xz") as archive:
-        archive.extractall(base, filter="tar")
+        take_out(archive, base)
     for name in SPARSE:
         subprocess.run(["fallocate", "--dig-holes", base / "tree" / name], check=True)
     (base / "home").mkdir()

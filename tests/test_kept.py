@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from n2s_core import recover
+from tests.archives import take_out
 from tests.trees import as_json, describe
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ PASSPHRASE = "kept for later readers"
 def unpacked_store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The kept store, as files."""
     with tarfile.open(request.param) as archive:
-        archive.extractall(tmp_path, filter="data")
+        take_out(archive, tmp_path)
     return tmp_path / "store"
 
 

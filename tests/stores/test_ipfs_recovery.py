@@ -15,6 +15,7 @@ import pytest
 
 from n2s_core.app import api
 from n2s_core.stores.ipfs import IpfsStore
+from tests.archives import take_out
 from tests.conftest import RECOVER, REPOSITORY, environment
 from tests.servers.ipfs import IpfsNode, collect_garbage, file_of, ipfs_node, rpc
 from tests.several import a_set
@@ -146,7 +147,7 @@ def test_a_stranger_gets_the_folder_with_the_client_of_the_node(
     cid = address.rpartition("/")[2]
     fetched = tmp_path / "fetched"
     with tarfile.open(fileobj=io.BytesIO(rpc(node, f"get?arg={cid}&archive=true"))) as archive:
-        archive.extractall(fetched, filter="data")
+        take_out(archive, fetched)
     restored = new_folder(tmp_path / "restored")
     command = [sys.executable, str(RECOVER), str(fetched / cid), str(restored)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
